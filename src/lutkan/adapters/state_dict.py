@@ -1,0 +1,84 @@
+"""Turn the tensors of a state_dict into a network: find the layers, ask each one's family, refuse what is left over."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from lutkan.adapters.checkpoint import Checkpoint, LayerTensors, natural_key
+from lutkan.adapters.family import Family
+from lutkan.adapters.options import Options
+from lutkan.errors import ImportModelError
+from lutkan.ir import KANLayer, Network, Source, Step
+
+__all__ = ["find_layers", "network_from_state_dict"]
+
+
+def find_layers(tensors: Mapping[str, Any], families: Sequence[Family]) -> list[tuple[str, Family]]:
+    """Find the prefixes of KAN layers and the family of each, in natural order of the prefixes."""
+    found: dict[str, Family] = {}
+    for family in families:
+        for name in tensors:
+            if name != family.anchor and not name.endswith("." + family.anchor):
+                continue
+            prefix = name[: -len(family.anchor)].rstrip(".")
+            if prefix not in found and family.claims(frozenset(_local(tensors, prefix))):
+                found[prefix] = family
+    return sorted(found.items(), key=lambda item: natural_key(item[0]))
+
+
+def network_from_state_dict(
+    checkpoint: Checkpoint, families: Sequence[Family], config: Mapping[str, Any] | None
+) -> Network:
+    """Import a stack of layers of one family from tensors alone.
+
+    Raises
+    ------
+    ImportModelError
+        No layer is recognised, several families are mixed, tensors are left over, or a layer is faulty.
+    """
+    layers = find_layers(checkpoint.tensors, families)
+    if not layers:
+        names = sorted(checkpoint.tensors)
+        shown = ", ".join(names[:6]) + (", ..." if len(names) > 6 else "")
+        raise ImportModelError(
+            f"{checkpoint.origin}: no KAN layer is recognised among the tensors {shown}",
+            f"a state_dict of {', '.join(sorted({f.name for f in families}))}",
+            "check the names, pass family= to see what a family misses, or import the live module with family='generic'",
+        )
+    kinds = {family.name: family for _, family in layers}
+    if len(kinds) > 1:
+        raise ImportModelError(
+            f"{checkpoint.origin}: layers of several families ({', '.join(sorted(kinds))})",
+            "one family a state_dict",
+            "import the live module: its order of layers is known",
+        )
+    family = next(iter(kinds.values()))
+    options = Options(config, family.name, family.keys, family.layer_keys, len(layers))
+    steps: list[Step] = []
+    claimed: set[str] = set()
+    for index, (prefix, _) in enumerate(layers):
+        tensors = LayerTensors(prefix, _local(checkpoint.tensors, prefix))
+        steps += family.read_layer(tensors, options.layer(index))
+        refuse_unread(tensors.unread(), family.name)
+        claimed |= {tensors.full_name(name) for name in tensors.tensors}
+    refuse_unread(sorted(set(checkpoint.tensors) - claimed), family.name)
+    in_features = next(step.shape[0] for step in steps if isinstance(step, KANLayer))
+    source = Source(family.name, checkpoint.sha256, tuple(options.defaults_taken))
+    return Network(tuple(steps), in_features, source)
+
+
+def refuse_unread(names: Sequence[str], family: str) -> None:
+    """Raise if tensors are left over: dropping one silently would change the function."""
+    if names:
+        raise ImportModelError(
+            f"tensor {names[0]!r} is not a {family} tensor" + (f" (nor are {len(names) - 1} more)" if names[1:] else ""),
+            f"only tensors that {family} layers have",
+            "import the live module, so that its other modules are seen, or remove what the forward pass does not use",
+        )
+
+
+def _local(tensors: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    """Return the tensors below `prefix`, by their local names."""
+    start = prefix + "." if prefix else ""
+    return {name[len(start) :]: value for name, value in tensors.items() if name.startswith(start)}
