@@ -64,7 +64,7 @@ class LayerTensors:
         Raises
         ------
         ImportModelError
-            The tensor is missing, or of another shape; the message names it.
+            The tensor is missing, of another shape, or holds NaN or infinity; the message names it.
         """
         if name not in self.tensors:
             raise ImportModelError(
@@ -72,8 +72,8 @@ class LayerTensors:
                 fix=f"the layer holds {', '.join(sorted(self.tensors))}; check that the checkpoint is whole",
             )
         array = np.asarray(self.tensors[name])
-        wrong = len(shape) != array.ndim or any(s is not None and s != n for s, n in zip(shape, array.shape, strict=False))
-        if shape and wrong:
+        fits = len(shape) == array.ndim and all(s in (None, n) for s, n in zip(shape, array.shape, strict=True))
+        if shape and not fits:
             want = "[" + ", ".join("any" if s is None else str(s) for s in shape) + "]"
             raise ImportModelError(
                 f"tensor {self.full_name(name)!r} has shape {list(array.shape)}",
@@ -81,6 +81,14 @@ class LayerTensors:
                 "check for a transposed or damaged tensor",
             )
         self.read.add(name)
+        finite = np.isfinite(array)
+        if not finite.all():
+            where = tuple(int(v) for v in np.argwhere(~finite)[0])
+            raise ImportModelError(
+                f"tensor {self.full_name(name)!r} holds {array[where]} at index {list(where)}",
+                "finite numbers",
+                "the model itself would answer NaN: retrain it, or repair that entry",
+            )
         return np.ascontiguousarray(array, dtype=np.float64)
 
     def skip(self, name: str) -> None:
@@ -113,7 +121,8 @@ def read_checkpoint(source: object) -> Checkpoint:
         return Checkpoint({str(name): _to_numpy(str(name), value) for name, value in source.items()}, "state_dict")
     path = Path(str(source))
     if not path.is_file():
-        raise ImportModelError(f"{path}: no such file", "a .safetensors, .pt or .pth file, or a pykan checkpoint prefix")
+        allowed = "a .safetensors, .pt or .pth file, or a pykan checkpoint prefix"
+        raise ImportModelError(f"{path}: no such file", allowed)
     if path.suffix == ".safetensors":
         return Checkpoint(_read_safetensors(path), path.name)
     if path.suffix in (".pt", ".pth"):

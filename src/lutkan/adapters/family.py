@@ -25,12 +25,15 @@ class Family:
         A tensor name that every layer of the family has; what stands before it is the layer's prefix.
     claims : callable
         Whether the local tensor names of a layer are this family's. Asked in the order of the registry.
+    fits : callable
+        Whether the shapes of the local tensors are this family's, asked after `claims`; for families that share
+        their names with another one.
     read_layer : callable
         Turn the tensors and options of one layer into steps. It reads every tensor it knows; the caller refuses
         the layer if one is left over.
     keys : mapping of str to str
-        What the checkpoint lacks and `config=` may hold, at the top or by layer: key -> what it is and what happens
-        when it is absent. The reference table in docs/ is made from it.
+        What the checkpoint lacks and `config=` may hold, at the top or by layer: key -> "what it is; what happens
+        when it is absent". The reference table in docs/ is made from it, split at the first semicolon.
     layer_keys : tuple of str
         Further keys in an entry of `config["layers"]`: constructor arguments, checked where the tensors tell them.
     attributes : callable
@@ -44,3 +47,4 @@ class Family:
     keys: Mapping[str, str] = field(default_factory=dict)
     layer_keys: tuple[str, ...] = ()
     attributes: Callable[[Any], dict[str, Any]] = field(default=lambda module: {})
+    fits: Callable[[Mapping[str, tuple[int, ...]]], bool] = field(default=lambda shapes: True)

@@ -7,6 +7,7 @@ absent is either a family default, which is then recorded and shown by `summary(
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -14,9 +15,26 @@ import numpy as np
 
 from lutkan.errors import ImportModelError
 
-__all__ = ["LayerOptions", "Options"]
+__all__ = ["ConfigNeededError", "LayerOptions", "Options"]
 
 _MISSING: Any = object()
+
+
+class ConfigNeededError(ImportModelError):
+    """The checkpoint lacks a value that `config=` has to give.
+
+    Attributes
+    ----------
+    key : str
+        The key of `config=`.
+    """
+
+    def __init__(self, found: str, allowed: str = "", fix: str = "", key: str = "") -> None:
+        super().__init__(found, allowed, fix)
+        self.key = key
+
+    def __reduce__(self):
+        return (type(self), (self.found, self.allowed, self.fix, self.key))
 
 
 class Options:
@@ -42,10 +60,11 @@ class Options:
         layer_keys: Iterable[str],
         n_layers: int,
     ) -> None:
-        self.config = dict(config or {})
+        self.config = {key: _plain(value) for key, value in (config or {}).items()}
         self.family = family
         self.n_layers = n_layers
         self.defaults_taken: list[str] = []
+        self.notes: list[str] = []
         top = {*keys, "layers"}
         self._refuse_unknown(self.config, top, "config")
         self.layers = self.config.get("layers")
@@ -79,7 +98,15 @@ class LayerOptions:
         self.options = options
         self.index = index
 
-    def get(self, key: str, default: Any = _MISSING, *, why: str = "", sequence: bool = False) -> Any:
+    def get(
+        self,
+        key: str,
+        default: Any = _MISSING,
+        *,
+        why: str = "",
+        sequence: bool = False,
+        entry_keys: tuple[str, ...] = (),
+    ) -> Any:
         """Return the value of `key` for this layer.
 
         Parameters
@@ -91,18 +118,21 @@ class LayerOptions:
             Completes the error or the record: why the value matters, or where the default comes from.
         sequence : bool
             Whether a value is itself a list, so that a top-level list of lists goes layer by layer.
+        entry_keys : tuple of str
+            Names that the value has in an entry of `layers`, where they differ from `key`.
 
         Raises
         ------
         ImportModelError
             The value is absent and has no default, or stands twice and differs.
         """
-        found = self._find(key, sequence)
+        found = self._find(key, sequence, entry_keys)
         if found is not None:
             return found
         if default is _MISSING:
+            reason = f" ({why})" if why else ""
             raise ImportModelError(
-                f"layer {self.index}: {key!r} is neither in the checkpoint nor in config=" + (f" ({why})" if why else ""),
+                f"layer {self.index}: {key!r} is neither in the checkpoint nor in config={reason}",
                 fix=f"pass config={{{key!r}: ...}}",
             )
         text = f"{key} = {default!r}" + (f" ({why})" if why else "")
@@ -110,25 +140,70 @@ class LayerOptions:
             self.options.defaults_taken.append(text)
         return default
 
+    def number(
+        self,
+        key: str,
+        default: Any = _MISSING,
+        *,
+        why: str = "",
+        above: float = -math.inf,
+        entry_keys: tuple[str, ...] = (),
+    ) -> float:
+        """Return the value of `key` as a finite number greater than `above`; otherwise as `get`."""
+        value = self.get(key, default, why=why, entry_keys=entry_keys)
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not above < value < math.inf:
+            allowed = "a finite number" if above == -math.inf else f"a number greater than {above:g}"
+            raise ImportModelError(f"layer {self.index}: config says {key} = {value!r}", allowed)
+        return float(value)
+
+    def flag(self, key: str, default: Any = _MISSING, *, why: str = "", entry_keys: tuple[str, ...] = ()) -> bool:
+        """Return the value of `key` as true or false; otherwise as `get`."""
+        value = self.get(key, default, why=why, entry_keys=entry_keys)
+        if not isinstance(value, bool):
+            raise ImportModelError(f"layer {self.index}: config says {key} = {value!r}", "true or false")
+        return value
+
+    def interval(self, key: str, *, why: str = "") -> tuple[float, float]:
+        """Return the value of `key` as `(low, high)` with low < high; otherwise as `get`."""
+        value = self.get(key, why=why, sequence=True)
+        pair = value if isinstance(value, (list, tuple)) and len(value) == 2 else ()
+        numbers = all(isinstance(v, (int, float)) and math.isfinite(v) for v in pair)
+        if not pair or not numbers or not pair[0] < pair[1]:
+            raise ImportModelError(f"layer {self.index}: config says {key} = {value!r}", "[low, high] with low < high")
+        return float(pair[0]), float(pair[1])
+
     def given(self, key: str) -> bool:
         """Tell whether `key` is set for this layer."""
         return self._find(key, sequence=False) is not None
 
-    def check(self, key: str, actual: Any) -> None:
+    def check(self, key: str, actual: Any, *, entry_only: bool = False) -> None:
         """Compare a configured value with what the tensors say.
+
+        Parameters
+        ----------
+        key : str
+        actual : object
+        entry_only : bool
+            Look at the layer's entry in `layers` alone, for a key that means something else at the top.
 
         Raises
         ------
         ImportModelError
             `key` is configured and differs.
         """
-        found = self._find(key, sequence=isinstance(actual, (list, tuple)))
+        if entry_only:
+            found = self._entry().get(key)
+        else:
+            found = self._find(key, sequence=isinstance(actual, (list, tuple)))
         if found is not None and not _same(found, actual):
             raise ImportModelError(
                 f"layer {self.index}: config says {key} = {found!r}, the tensors say {actual!r}", fix="correct config="
             )
 
-    def _find(self, key: str, sequence: bool) -> Any:
+    def _entry(self) -> Mapping[str, Any]:
+        return {} if self.options.layers is None else self.options.layers[self.index]
+
+    def _find(self, key: str, sequence: bool, entry_keys: tuple[str, ...] = ()) -> Any:
         """Return the configured value or None."""
         top = self.options.config.get(key)
         layered = isinstance(top, (list, tuple)) and (not sequence or any(isinstance(v, (list, tuple)) for v in top))
@@ -138,13 +213,28 @@ class LayerOptions:
                     f"config[{key!r}] has {len(top)} entries", f"{self.options.n_layers}, one a layer, or a scalar"
                 )
             top = top[self.index]
-        inner = self.options.layers[self.index].get(key) if self.options.layers is not None else None
-        if top is not None and inner is not None and not _same(top, inner):
-            raise ImportModelError(
-                f"config[{key!r}] = {top!r} for layer {self.index}, but its entry in config['layers'] says {inner!r}",
-                "the same value in both places",
-            )
-        return inner if top is None else top
+        found, where = top, f"config[{key!r}]"
+        for name in entry_keys or (key,):
+            inner = self._entry().get(name)
+            if inner is None:
+                continue
+            if found is not None and not _same(found, inner):
+                raise ImportModelError(
+                    f"{where} = {found!r} for layer {self.index}, "
+                    f"but config['layers'][{self.index}][{name!r}] says {inner!r}",
+                    "the same value in both places",
+                )
+            found, where = inner, f"config['layers'][{self.index}][{name!r}]"
+        return top if top is not None else found
+
+
+def _plain(value: Any) -> Any:
+    """Bring arrays and numpy scalars in a configuration to lists and numbers."""
+    if isinstance(value, (np.ndarray, np.generic)):
+        return value.tolist()
+    if isinstance(value, Mapping):
+        return {key: _plain(inner) for key, inner in value.items()}
+    return [_plain(inner) for inner in value] if isinstance(value, (list, tuple)) else value
 
 
 def _same(a: Any, b: Any) -> bool:
@@ -152,6 +242,7 @@ def _same(a: Any, b: Any) -> bool:
     if isinstance(a, str) or isinstance(b, str) or isinstance(a, bool) or isinstance(b, bool):
         return a == b
     try:
-        return bool(np.allclose(np.asarray(a, dtype=float), np.asarray(b, dtype=float), rtol=1e-6, atol=0.0))
+        first, second = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
     except (TypeError, ValueError):
         return a == b
+    return first.shape == second.shape and bool(np.allclose(first, second, rtol=1e-6, atol=0.0))

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from lutkan.adapters.checkpoint import Checkpoint, LayerTensors, natural_key
 from lutkan.adapters.family import Family
 from lutkan.adapters.options import Options
+from lutkan.adapters.unsupported import refuse_unsupported
 from lutkan.errors import ImportModelError
 from lutkan.ir import KANLayer, Network, Source, Step
 
@@ -22,7 +25,10 @@ def find_layers(tensors: Mapping[str, Any], families: Sequence[Family]) -> list[
             if name != family.anchor and not name.endswith("." + family.anchor):
                 continue
             prefix = name[: -len(family.anchor)].rstrip(".")
-            if prefix not in found and family.claims(frozenset(_local(tensors, prefix))):
+            if prefix in found:
+                continue
+            shapes = {local: tuple(np.shape(value)) for local, value in _local(tensors, prefix).items()}
+            if family.claims(frozenset(shapes)) and family.fits(shapes):
                 found[prefix] = family
     return sorted(found.items(), key=lambda item: natural_key(item[0]))
 
@@ -37,6 +43,7 @@ def network_from_state_dict(
     ImportModelError
         No layer is recognised, several families are mixed, tensors are left over, or a layer is faulty.
     """
+    refuse_unsupported(checkpoint.tensors)
     layers = find_layers(checkpoint.tensors, families)
     if not layers:
         names = sorted(checkpoint.tensors)
@@ -44,7 +51,8 @@ def network_from_state_dict(
         raise ImportModelError(
             f"{checkpoint.origin}: no KAN layer is recognised among the tensors {shown}",
             f"a state_dict of {', '.join(sorted({f.name for f in families}))}",
-            "check the names, pass family= to see what a family misses, or import the live module with family='generic'",
+            "check the names, pass family= to see what a family misses, or import the live module, "
+            "with family='generic' if need be",
         )
     kinds = {family.name: family for _, family in layers}
     if len(kinds) > 1:
@@ -71,8 +79,9 @@ def network_from_state_dict(
 def refuse_unread(names: Sequence[str], family: str) -> None:
     """Raise if tensors are left over: dropping one silently would change the function."""
     if names:
+        more = f" (nor are {len(names) - 1} more)" if names[1:] else ""
         raise ImportModelError(
-            f"tensor {names[0]!r} is not a {family} tensor" + (f" (nor are {len(names) - 1} more)" if names[1:] else ""),
+            f"tensor {names[0]!r} is not a tensor of {family}{more}",
             f"only tensors that {family} layers have",
             "import the live module, so that its other modules are seen, or remove what the forward pass does not use",
         )
