@@ -1,0 +1,172 @@
+"""`Artifact`: one compiled network, as a file and as an object."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lutkan.artifact.codec import decode_program, encode_program
+from lutkan.artifact.container import pack, unpack
+from lutkan.artifact.limits import MAX_FILE_BYTES
+from lutkan.artifact.program import KANOp, Program
+from lutkan.errors import ArtifactError
+
+__all__ = ["Artifact"]
+
+F32 = NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class Artifact:
+    """A compiled network, immutable.
+
+    Make one with `lutkan.compile` or `Artifact.open`; run it with `lutkan.load`.
+
+    Attributes
+    ----------
+    program : Program
+        The operations and their arrays.
+    info : mapping
+        Everything else in the manifest: `spec`, `source`, `calibration`, `verification`, ... plain JSON values.
+    golden_x, golden_y : float32 [n, in], [n, out]
+        Inputs and the reference runtime's outputs for them, kept in the file for self-tests.
+    """
+
+    program: Program
+    info: Mapping[str, Any] = field(default_factory=dict)
+    golden_x: F32 | None = None
+    golden_y: F32 | None = None
+
+    @cached_property
+    def _packed(self) -> bytes:
+        body, arrays = encode_program(self.program)
+        manifest: dict[str, Any] = {**self.info, "program": body}
+        if self.golden_x is not None and self.golden_y is not None:
+            manifest["golden"] = {"rows": len(self.golden_x), "x": "golden.x", "y": "golden.y"}
+            arrays = {**arrays, "golden.x": self.golden_x, "golden.y": self.golden_y}
+        return pack(manifest, arrays)
+
+    @cached_property
+    def manifest(self) -> dict[str, Any]:
+        """The manifest as it stands in the file."""
+        return unpack(self._packed)[0]
+
+    @property
+    def nbytes(self) -> int:
+        """Size of the file in bytes."""
+        return len(self._packed)
+
+    @property
+    def table_nbytes(self) -> int:
+        """Bytes of all arrays the runtimes need, without manifest, padding and golden vectors."""
+        return sum(array.nbytes for array in encode_program(self.program)[1].values())
+
+    @property
+    def content_id(self) -> str:
+        """sha256 of the canonical manifest, which holds the hash of every array."""
+        return str(self.manifest["content_id"])
+
+    def to_bytes(self) -> bytes:
+        """Return the content of the file; equal artifacts give equal bytes."""
+        return self._packed
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the file, at once or not at all.
+
+        Examples
+        --------
+        >>> import lutkan, tempfile, pathlib
+        >>> net = lutkan.import_model({"cheby_coeffs": np.ones((2, 1, 3), dtype=np.float32)})
+        >>> art = lutkan.compile(net, spec="segment-int8-L64")
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = art.save(pathlib.Path(folder) / "m.lutkan")
+        ...     lutkan.Artifact.open(path).content_id == art.content_id
+        True
+        """
+        target = Path(path)
+        partial = target.with_name(f".{target.name}.{os.getpid()}.part")
+        try:
+            partial.write_bytes(self._packed)
+            partial.replace(target)
+        except OSError as error:
+            partial.unlink(missing_ok=True)
+            raise ArtifactError(f"{target}: cannot be written ({error.strerror})", fix="choose another path") from error
+        return target
+
+    @staticmethod
+    def open(source: str | os.PathLike[str] | bytes) -> Artifact:
+        """Read and check an artifact.
+
+        Parameters
+        ----------
+        source : path or bytes
+
+        Raises
+        ------
+        ArtifactError
+            The file is absent, damaged, hostile, or of an unknown major version.
+        """
+        if isinstance(source, (bytes, bytearray, memoryview)):
+            data = bytes(source)
+        else:
+            path = Path(source)
+            try:
+                size = path.stat().st_size
+                if size > MAX_FILE_BYTES:
+                    raise ArtifactError(f"{path}: {size} bytes", f"at most {MAX_FILE_BYTES} bytes")
+                data = path.read_bytes()
+            except OSError as error:
+                raise ArtifactError(f"{path}: cannot be read ({error.strerror})", "a .lutkan file") from error
+        manifest, arrays = unpack(data)
+        golden = manifest.get("golden")
+        golden_x = golden_y = None
+        program_arrays = dict(arrays)
+        if golden is not None:
+            if not isinstance(golden, dict) or golden.get("x") != "golden.x" or golden.get("y") != "golden.y":
+                raise ArtifactError("manifest.golden is malformed", "x: golden.x, y: golden.y")
+            golden_x = program_arrays.pop("golden.x", None)
+            golden_y = program_arrays.pop("golden.y", None)
+        program = decode_program(manifest.get("program"), program_arrays)
+        if golden is not None and not (
+            golden_x is not None
+            and golden_y is not None
+            and golden_x.dtype == golden_y.dtype == np.float32
+            and golden_x.shape == (golden.get("rows"), program.in_features)
+            and golden_y.shape == (golden.get("rows"), program.out_features)
+        ):
+            raise ArtifactError("the golden vectors do not fit the network", "float32 [rows, in] and [rows, out]")
+        reserved = ("program", "golden", "format", "format_version", "arrays", "content_id")
+        info = {key: value for key, value in manifest.items() if key not in reserved}
+        artifact = Artifact(program, info, golden_x, golden_y)
+        artifact.__dict__["_packed"] = data  # the file is canonical, so these are the bytes that save() would write
+        artifact.__dict__["manifest"] = manifest
+        return artifact
+
+    def summary(self) -> str:
+        """Describe the artifact for people."""
+        source = self.info.get("source", {})
+        lines = [
+            f"artifact {self.content_id[:12]}: {self.program.in_features} -> {self.program.out_features}, "
+            f"{self.program.edges} edges, {self.nbytes} bytes"
+            + (f", from {source['family']}" if isinstance(source, dict) and "family" in source else "")
+        ]
+        for index, step in enumerate(self.program.steps):
+            text = f"  {index}: {step.op} {step.shape[0]} -> {step.shape[1]}"
+            if isinstance(step, KANOp):
+                tables = ", ".join(branch.table.op for branch in step.branches)
+                text += f" {step.name} [{tables}]"
+            lines.append(text)
+        calibration = self.info.get("calibration", {})
+        if isinstance(calibration, dict) and calibration.get("rows", 0) == 0:
+            lines.append("  uncalibrated")
+        return "\n".join(lines)
+
+    def __reduce__(self):
+        return (Artifact.open, (self._packed,))

@@ -1,0 +1,20 @@
+"""From the network IR to tables: specs, sampling, quantization, compilation."""
+
+from lutkan.tables.compile import calibration_rows, compile_network
+from lutkan.tables.plan import BaseValues, BranchPlan, LayerPlan, plan_network
+from lutkan.tables.segment import SegmentValues
+from lutkan.tables.spec import LayerSpec, SegmentSpec, Spec, resolve_spec
+
+__all__ = [
+    "BaseValues",
+    "BranchPlan",
+    "LayerPlan",
+    "LayerSpec",
+    "SegmentSpec",
+    "SegmentValues",
+    "Spec",
+    "calibration_rows",
+    "compile_network",
+    "plan_network",
+    "resolve_spec",
+]

@@ -1,0 +1,217 @@
+"""Network + spec -> artifact."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lutkan.artifact.artifact import Artifact
+from lutkan.artifact.program import (
+    ACTIVATIONS,
+    ActivationOp,
+    AffineOp,
+    BaseTable,
+    BranchOp,
+    GlueOp,
+    KANOp,
+    LayerNormOp,
+    LinearOp,
+    Op,
+    ProductOp,
+    Program,
+    SelectOp,
+)
+from lutkan.errors import InputError, SpecError
+from lutkan.ir import Activation, Affine, KANLayer, LayerNorm, Linear, Network, Product, Select, Step
+from lutkan.tables.plan import BaseValues, LayerPlan, plan_network
+from lutkan.tables.segment import quantize_segments
+from lutkan.tables.spec import Spec
+
+__all__ = ["SAMPLE_ROWS", "calibration_rows", "compile_network"]
+
+F64 = NDArray[np.float64]
+#: Rows that stand in for calibration data when there are none, drawn from the input domain with seed 0.
+SAMPLE_ROWS = 4096
+
+
+def calibration_rows(net: Network, calibration: object, domain: object) -> tuple[F64, bool]:
+    """Return the rows that hidden ranges are measured on, and whether they are the user's.
+
+    Parameters
+    ----------
+    net : Network
+    calibration : array [N, in] or None
+    domain : (low, high) or None
+        Input domain, numbers or arrays [in]; None is the core grid of the first layer.
+
+    Raises
+    ------
+    InputError, SpecError
+        Calibration data of the wrong width, empty or with NaN; a malformed domain.
+    """
+    if calibration is not None:
+        X = np.asarray(calibration)
+        if X.ndim != 2 or X.shape[1] != net.in_features or X.dtype.kind not in "fiub" or len(X) == 0:
+            raise InputError(
+                f"calibration has dtype {X.dtype} and shape {X.shape}",
+                f"a numeric array of shape [N >= 1, {net.in_features}]",
+            )
+        if not np.isfinite(X).all():
+            row, column = (int(v) for v in np.argwhere(~np.isfinite(X))[0])
+            raise InputError(f"calibration[{row}, {column}] is {X[row, column]}", "finite numbers")
+        return X.astype(np.float64), True
+    low, high = _input_domain(net, domain)
+    rng = np.random.default_rng(0)
+    return rng.uniform(low, high, size=(SAMPLE_ROWS, net.in_features)), False
+
+
+def _input_domain(net: Network, domain: object) -> tuple[F64, F64]:
+    n = net.in_features
+    if domain is None:
+        core = net.layers[0].core()
+        low, high = core if core is not None else (np.array([-1.0]), np.array([1.0]))
+        first = net.steps[0]
+        if isinstance(first, KANLayer) and low.size in (1, n):
+            return np.broadcast_to(low, n), np.broadcast_to(high, n)
+        return np.full(n, low.min()), np.full(n, high.max())
+    try:
+        low, high = (np.broadcast_to(np.asarray(bound, dtype=np.float64), n) for bound in domain)  # type: ignore[union-attr]
+    except (TypeError, ValueError) as error:
+        raise SpecError(f"domain = {domain!r}", f"(low, high), numbers or arrays of {n}") from error
+    if not (np.isfinite(low).all() and np.isfinite(high).all() and (low < high).all()):
+        raise SpecError(f"domain = {domain!r}", "finite bounds with low < high")
+    return low, high
+
+
+def compile_network(net: Network, spec: Spec, rows: F64, calibrated: bool) -> Artifact:
+    """Compile a network to tables.
+
+    Parameters
+    ----------
+    net : Network
+    spec : Spec
+    rows : float64 [N, in]
+        Rows on which hidden ranges are measured.
+    calibrated : bool
+        Whether the rows are the user's own data; the manifest says so.
+
+    Returns
+    -------
+    Artifact
+        Without golden vectors: `lutkan.compile` adds them.
+
+    Raises
+    ------
+    SpecError
+        The spec cannot be honoured for this network.
+    """
+    trace = net.trace(rows)
+    plans = {plan.step: plan for plan in plan_network(net, spec, trace)}
+    steps: list[Op] = []
+    width = net.in_features
+    for index, step in enumerate(net.steps):
+        steps.append(_kan_op(plans[index]) if isinstance(step, KANLayer) else _glue_op(step, width, f"step {index}"))
+        width = step.out_features(width)
+    program = Program(net.in_features, tuple(steps))
+    info: dict[str, Any] = {
+        "spec": spec.to_json(),
+        "source": {
+            "family": net.source.family,
+            "checkpoint_sha256": net.source.checkpoint_sha256,
+            "defaults_taken": list(net.source.defaults_taken),
+            "notes": list(net.source.notes),
+            "edges": net.edges,
+        },
+        "calibration": {
+            "rows": len(rows) if calibrated else 0,
+            "seeded_rows": 0 if calibrated else len(rows),
+            "outside_share": [_outside_share(plan, trace) for plan in plans.values()],
+        },
+    }
+    return Artifact(program, info)
+
+
+def _outside_share(plan: LayerPlan, trace: Sequence[F64]) -> float:
+    """Share of the layer's table inputs that lie beyond the tables."""
+    for branch in plan.branches:
+        if isinstance(branch.values, BaseValues):
+            continue
+        x = trace[plan.step]
+        for step in branch.pre:
+            x = step.evaluate(x)
+        knots = branch.values.knots
+        x = x[:, plan.inputs]
+        return float(np.mean((x < knots[:, 0]) | (x > knots[:, -1])))
+    return 0.0
+
+
+def _f32(values: F64, where: str) -> NDArray[np.float32]:
+    with np.errstate(over="ignore"):
+        array = np.ascontiguousarray(values, dtype=np.float32)
+    if not np.isfinite(array).all():
+        raise SpecError(f"{where}: a value exceeds the float32 range", "values below 3.4e38")
+    return array
+
+
+def _kan_op(plan: LayerPlan) -> KANOp:
+    layer = plan.layer
+    n_in, n_out = layer.shape
+    where = f"layer {layer.name!r}"
+    branches = []
+    for branch in plan.branches:
+        pre = tuple(_pre_op(step, n_in, where) for step in branch.pre)
+        values = branch.values
+        if isinstance(values, BaseValues):
+            table = BaseTable(values.function, _f32(values.weight, f"{where} base weights"))
+        else:
+            table = quantize_segments(values, plan.spec)
+        branches.append(BranchOp(pre, table))
+    all_outputs = len(plan.outputs) == n_out
+    bias = layer.bias if layer.bias is not None else (None if all_outputs else np.zeros(n_out))
+    return KANOp(
+        name=layer.name[-256:],
+        in_features=n_in,
+        out_features=n_out,
+        inputs=None if len(plan.inputs) == n_in else plan.inputs.astype(np.int32),
+        outputs=None if all_outputs else plan.outputs.astype(np.int32),
+        bias=None if bias is None else _f32(bias, f"{where} bias"),
+        branches=tuple(branches),
+    )
+
+
+def _pre_op(step: Affine | LayerNorm | Activation, width: int, where: str) -> GlueOp:
+    op = _glue_op(step, width, where)
+    if not isinstance(op, (AffineOp, LayerNormOp, ActivationOp)):
+        raise SpecError(f"{where}: {step.describe()} before the edges", "LayerNorm, affine, activation")
+    return op
+
+
+def _glue_op(step: Step, width: int, where: str) -> Op:
+    if isinstance(step, Select):
+        return SelectOp(step.in_features, step.indices.astype(np.int32))
+    if isinstance(step, Affine):
+        return AffineOp(_f32(step.scale, f"{where} {step.origin}"), _f32(step.bias, f"{where} {step.origin}"))
+    if isinstance(step, LayerNorm):
+        weight = None if step.weight is None else _f32(step.weight, f"{where} LayerNorm weight")
+        bias = None if step.bias is None else _f32(step.bias, f"{where} LayerNorm bias")
+        return LayerNormOp(step.features, float(step.eps), weight, bias)
+    if isinstance(step, Activation):
+        if step.name == "prelu":
+            slope = np.broadcast_to(step.slope, width)  # type: ignore[arg-type]
+            return ActivationOp(width, "prelu", _f32(slope, f"{where} slope"))
+        if step.name not in ACTIVATIONS:
+            raise SpecError(
+                f"{where}: activation {step.name!r} between layers has no exact float32 form", ", ".join(ACTIVATIONS)
+            )
+        return ActivationOp(width, step.name)
+    if isinstance(step, Linear):
+        bias = None if step.bias is None else _f32(step.bias, f"{where} bias")
+        return LinearOp(_f32(step.weight, f"{where} weight"), bias)
+    if isinstance(step, Product):
+        sizes = [len(group) for group in step.groups]
+        indices = np.concatenate([np.asarray(group, dtype=np.int32) for group in step.groups])
+        return ProductOp(step.in_features, indices, np.concatenate([[0], np.cumsum(sizes)]).astype(np.int32))
+    raise SpecError(f"{where}: {step.describe()} cannot be compiled", "the steps of lutkan.ir.layers")

@@ -1,0 +1,189 @@
+"""Decide for every KAN layer what is tabulated, what stays analytic, and on which features.
+
+The plan holds unquantized float64 values. Compilation quantizes it; verification evaluates it as it is (the
+unquantized twin), which splits the error into approximation and quantization.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Union
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lutkan.artifact.program import KANOp, Program, SegmentTable
+from lutkan.errors import SpecError
+from lutkan.ir import Activation, Affine, Branch, EdgeBank, KANLayer, LayerNorm, NamedFunction, Network
+from lutkan.tables.liveness import live_features
+from lutkan.tables.segment import EdgeGroup, SegmentValues, require_float32_function, sample_segments
+from lutkan.tables.spec import SegmentSpec, Spec
+
+__all__ = ["BaseValues", "BranchPlan", "LayerPlan", "plan_network"]
+
+F64 = NDArray[np.float64]
+I64 = NDArray[np.int64]
+Glue = Union[Affine, LayerNorm, Activation]
+
+
+@dataclass(frozen=True, eq=False)
+class BaseValues:
+    """An analytic branch: a function and its weights, float64 [in, out]."""
+
+    function: str
+    weight: F64
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.weight.shape[0], self.weight.shape[1]
+
+
+@dataclass(frozen=True, eq=False)
+class BranchPlan:
+    """One table of a layer: the steps before it (on all features), its values, and the edges they were taken from."""
+
+    pre: tuple[Glue, ...]
+    values: SegmentValues | BaseValues
+    group: EdgeGroup | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class LayerPlan:
+    """A KAN layer as it will be compiled.
+
+    Attributes
+    ----------
+    step : int
+        Number of the layer's step in the network.
+    layer : KANLayer
+    spec : SegmentSpec
+    inputs, outputs : int64 arrays
+        Live features; what is left out is not computed.
+    branches : tuple of BranchPlan
+    """
+
+    step: int
+    layer: KANLayer
+    spec: SegmentSpec
+    inputs: I64
+    outputs: I64
+    branches: tuple[BranchPlan, ...]
+
+
+def plan_network(
+    net: Network, spec: Spec, trace: Sequence[F64] | None = None, program: Program | None = None
+) -> tuple[LayerPlan, ...]:
+    """Plan all KAN layers of a network.
+
+    Parameters
+    ----------
+    net : Network
+    spec : Spec
+    trace : list of float64 arrays, optional
+        `net.trace(rows)`: calibration ranges come from it.
+    program : Program, optional
+        A compiled program of the same network and spec: its knots are used, so that the plan is its twin.
+
+    Raises
+    ------
+    SpecError
+        The spec cannot be honoured for a layer.
+    """
+    kan_steps = [index for index, step in enumerate(net.steps) if isinstance(step, KANLayer)]
+    names = tuple(layer.name for layer in net.layers)
+    spec.require_matches(names)
+    specs = {step: spec.for_layer(number, names[number]) for number, step in enumerate(kan_steps)}
+    live = live_features(net, {step: specs[step].keep_masked for step in kan_steps})
+    compiled = [step for step in program.steps if isinstance(step, KANOp)] if program is not None else []
+    if program is not None and len(compiled) != len(kan_steps):
+        raise SpecError(
+            f"the artifact has {len(compiled)} KAN layers, the network {len(kan_steps)}",
+            "the network that the artifact was compiled from",
+        )
+    plans = []
+    for number, step in enumerate(kan_steps):
+        layer = net.steps[step]
+        inputs, outputs = (np.flatnonzero(mask) for mask in live[step])
+        rows = trace[step] if trace is not None else None
+        op = compiled[number] if compiled else None
+        branches = _plan_layer(layer, specs[step], inputs, outputs, rows, op)  # type: ignore[arg-type]
+        plans.append(LayerPlan(step, layer, specs[step], inputs, outputs, branches))  # type: ignore[arg-type]
+    return tuple(plans)
+
+
+def _plan_layer(
+    layer: KANLayer, spec: SegmentSpec, inputs: I64, outputs: I64, rows: F64 | None, op: KANOp | None
+) -> tuple[BranchPlan, ...]:
+    where = f"layer {layer.name!r}" if layer.name else "layer"
+    analytic, tabulated = _split(layer, spec, where)
+    plans: list[BranchPlan] = []
+    for coupling, branches in _groups(tabulated):
+        calibrated = None
+        if rows is not None and len(rows):
+            seen = rows
+            for step in coupling:
+                seen = step.evaluate(seen)
+            calibrated = seen.min(axis=0), seen.max(axis=0)
+        group = EdgeGroup(where, branches, calibrated).take(inputs, outputs)
+        if op is None:
+            values = sample_segments(group, spec)
+        else:
+            values = _sample_like(group, spec, _segment_table(op, len(plans)))
+        plans.append(BranchPlan(coupling, values, group))
+    for branch in analytic:
+        bank = branch.bank.take(inputs, outputs)
+        plans.append(BranchPlan(branch.pre, BaseValues(bank.basis.name, bank.weights[:, 0, :])))
+    if not plans:  # every edge is zero; the layer still has to give its bias
+        plans.append(BranchPlan((), BaseValues("identity", np.zeros((len(inputs), len(outputs))))))
+    return tuple(plans)
+
+
+def _segment_table(op: KANOp, index: int) -> SegmentTable:
+    table = op.branches[index].table if index < len(op.branches) else None
+    if not isinstance(table, SegmentTable):
+        raise SpecError(f"layer {op.name!r}: the artifact's tables are not those of this network", "the same network")
+    return table
+
+
+def _sample_like(group: EdgeGroup, spec: SegmentSpec, table: SegmentTable) -> SegmentValues:
+    """Sample at the knots of a compiled table."""
+    if table.shape != (group.in_features, group.branches[0].bank.out_features):
+        raise SpecError(f"{group.where}: the artifact's table has shape {table.shape}", "the network it was made from")
+    if any(isinstance(b.bank, EdgeBank) and b.bank.basis.knots is not None and not b.pre for b in group.branches):
+        return sample_segments(group, spec)
+    low, high = table.knots[:, 0].astype(np.float64), table.knots[:, -1].astype(np.float64)
+    n_in = group.in_features
+    fixed = replace(group, calibrated=(np.broadcast_to(low, n_in), np.broadcast_to(high, n_in)))
+    return sample_segments(fixed, spec, table.knots)
+
+
+def _split(layer: KANLayer, spec: SegmentSpec, where: str) -> tuple[list[Branch], list[Branch]]:
+    """Split the branches into those that stay analytic and those that are tabulated."""
+    branches = [b for b in layer.branches if not _is_zero(b)]
+    bases = [b for b in branches if b.bank.role == "base" and isinstance(b.bank.basis, NamedFunction)]
+    if spec.value == "phi" or not bases:
+        return [], branches
+    for branch in bases:
+        require_float32_function(where, branch.bank.basis.name)
+    return bases, [b for b in branches if not any(b is base for base in bases)]
+
+
+def _is_zero(branch: Branch) -> bool:
+    basis = branch.bank.basis if isinstance(branch.bank, EdgeBank) else None
+    return (isinstance(basis, NamedFunction) and basis.name == "zero") or not branch.bank.live().any()
+
+
+def _groups(branches: Sequence[Branch]) -> list[tuple[tuple[Glue, ...], tuple[Branch, ...]]]:
+    """Group branches that see the same input; return the coupling steps and the rest of each branch."""
+    groups: list[tuple[tuple[Glue, ...], list[Branch]]] = []
+    for branch in branches:
+        cut = max((i + 1 for i, step in enumerate(branch.pre) if not step.elementwise), default=0)
+        coupling, rest = branch.pre[:cut], Branch(branch.bank, branch.pre[cut:])
+        for known, members in groups:
+            if len(known) == len(coupling) and all(a is b for a, b in zip(known, coupling, strict=True)):
+                members.append(rest)
+                break
+        else:
+            groups.append((coupling, [rest]))
+    return [(coupling, tuple(members)) for coupling, members in groups]

@@ -1,0 +1,310 @@
+"""IR edges -> segment tables: the LUT-KAN contract (arXiv 2601.03332, docs/spec/semantics.md section 4)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lutkan.artifact.program import SegmentTable
+from lutkan.errors import SpecError
+from lutkan.ir import Activation, Affine, Branch, EdgeBank, NamedFunction
+from lutkan.numerics.affine import quantize_asymmetric, quantize_symmetric
+from lutkan.tables.spec import SegmentSpec
+
+__all__ = ["EdgeGroup", "SegmentValues", "quantize_segments", "sample_segments"]
+
+F64 = NDArray[np.float64]
+F32 = NDArray[np.float32]
+
+# tanh of a float32 is exactly +-1 beyond 9.02, the sigmoid 0 or 1 up to 2^-25 beyond 17.4: from there on an edge
+# function of a squashed input is constant, and clipping is what the model does.
+_SQUASH_REACH = {"tanh": 9.02, "sigmoid": 17.4}
+_DEFAULT_SEGMENTS = 32
+
+
+@dataclass(frozen=True, eq=False)
+class EdgeGroup:
+    """Branches of a layer that see the same input, with what is still to be applied to each input alone.
+
+    Attributes
+    ----------
+    where : str
+        The layer's name, for messages.
+    branches : tuple of Branch
+        `pre` holds elementwise steps only; they are folded into the table.
+    calibrated : (float64 [in], float64 [in]) or None
+        Smallest and largest value of each input on the calibration rows.
+    """
+
+    where: str
+    branches: tuple[Branch, ...]
+    calibrated: tuple[F64, F64] | None = None
+
+    @property
+    def in_features(self) -> int:
+        return self.branches[0].bank.in_features
+
+    def values(self, x: F64, scaled: bool) -> F64:
+        """Evaluate all edges at points of their inputs: float64 [in, S] -> float64 [in, S, out]."""
+        total: F64 | None = None
+        for branch in self.branches:
+            points = x.T
+            for step in branch.pre:
+                points = step.evaluate(points)
+            part = branch.bank.edge_values(np.ascontiguousarray(points.T), scaled=scaled)
+            total = part if total is None else total + part
+        return total  # type: ignore[return-value]
+
+    def take(self, inputs: NDArray[np.int64], outputs: NDArray[np.int64]) -> EdgeGroup:
+        """Return the group of a selection of inputs and outputs."""
+        branches = tuple(
+            Branch(b.bank.take(inputs, outputs), tuple(_take(step, inputs) for step in b.pre)) for b in self.branches
+        )
+        calibrated = None if self.calibrated is None else (self.calibrated[0][inputs], self.calibrated[1][inputs])
+        return EdgeGroup(self.where, branches, calibrated)
+
+
+def _take(step: object, inputs: NDArray[np.int64]) -> Affine | Activation:
+    if isinstance(step, (Affine, Activation)):
+        return step.take(inputs)
+    raise TypeError(f"{step} couples inputs")
+
+
+@dataclass(frozen=True, eq=False)
+class SegmentValues:
+    """Samples of a group of edges on segments, before quantization.
+
+    Attributes
+    ----------
+    knots : float32 [in or 1, K + 1]
+    values : float64 [in, K * L, out]
+    edge_scale : float64 [in, out] or None
+        Factor of the samples, kept apart as in the contract's `edge_spline_scale * edge_out_scale`.
+    outside : {"clip", "zero", "base", "linear"}
+    base : str or None
+    base_weight : float64 [in, out] or None
+    samples : int
+    interpolation, boundary : str
+    """
+
+    knots: F32
+    values: F64
+    edge_scale: F64 | None
+    outside: str
+    base: str | None
+    base_weight: F64 | None
+    samples: int
+    interpolation: str
+    boundary: str
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.values.shape[0], self.values.shape[2]
+
+    @property
+    def segments(self) -> int:
+        """Number of segments, K."""
+        return self.knots.shape[1] - 1
+
+
+def sample_segments(group: EdgeGroup, spec: SegmentSpec, knots: F32 | None = None) -> SegmentValues:
+    """Sample the edges of a group at both ends and between the knots of every segment.
+
+    `x[k, l] = t_k + l / (L - 1) * (t_{k+1} - t_k)`, `l = 0 .. L - 1`, evaluated in float64 at float32 knots.
+
+    Parameters
+    ----------
+    group : EdgeGroup
+    spec : SegmentSpec
+    knots : float32 [in or 1, K + 1], optional
+        Segment borders to use instead of those that follow from the group and the spec.
+
+    Raises
+    ------
+    SpecError
+        The spec cannot be honoured for these edges; the message says which field and what would work.
+    """
+    knots = _knots(group, spec) if knots is None else knots
+    outside, base, base_weight = _outside(group, spec, knots)
+    scaled = len(group.branches) > 1
+    bank = group.branches[0].bank
+    edge_scale = bank.scale if not scaled and isinstance(bank, EdgeBank) else None
+
+    left, right = knots[:, :-1].astype(np.float64), knots[:, 1:].astype(np.float64)
+    alpha = np.linspace(0.0, 1.0, spec.samples)
+    points = left[:, :, None] + alpha * (right - left)[:, :, None]
+    points = np.broadcast_to(points.reshape(len(knots), -1), (group.in_features, points.shape[1] * spec.samples))
+    n_out = bank.out_features
+    values = np.empty((group.in_features, points.shape[1], n_out))
+    step = max(1, 16_000_000 // (points.shape[1] * max(n_out, 16)))
+    for start in range(0, group.in_features, step):
+        inputs = np.arange(start, min(start + step, group.in_features))
+        part = group.take(inputs, np.arange(n_out)).values(points[inputs], scaled)
+        values[inputs] = part
+    with np.errstate(over="ignore"):
+        finite = np.isfinite(values.astype(np.float32))
+    if not finite.all():
+        i, row, o = (int(v) for v in np.argwhere(~finite)[0])
+        raise SpecError(
+            f"{group.where}: edge ({i}, {o}) is {values[i, row, o]} at x = {points[i, row]:.6g}",
+            "edge functions that are finite on the table's domain",
+            "choose a domain without the singularity: SegmentSpec(domain=(low, high), oob_policy='clip_x')",
+        )
+    return SegmentValues(
+        knots, values, edge_scale, outside, base, base_weight, spec.samples, spec.interpolation, spec.boundary_mode
+    )
+
+
+def quantize_segments(sampled: SegmentValues, spec: SegmentSpec) -> SegmentTable:
+    """Quantize samples to 8 bits with a scale (and offset) an edge and segment, in float32."""
+    n_in, n_out = sampled.shape
+    y = sampled.values.astype(np.float32).reshape(n_in, sampled.segments, spec.samples, n_out)
+    if spec.percentile is None:
+        low, high = y.min(axis=2, keepdims=True), y.max(axis=2, keepdims=True)
+    else:
+        low, high = np.percentile(y, spec.percentile, axis=2, keepdims=True).astype(np.float32)
+    offset = None
+    if spec.dtype == "int8":
+        q, scale = quantize_symmetric(y, low, high)
+    else:
+        q, scale, offset = quantize_asymmetric(y, low, high)
+        offset = offset[:, :, 0]
+    return SegmentTable(
+        samples=spec.samples,
+        interpolation=spec.interpolation,
+        boundary=spec.boundary_mode,
+        outside=sampled.outside,
+        knots=sampled.knots,
+        q=np.ascontiguousarray(q.reshape(n_in, -1, n_out)),
+        scale=np.ascontiguousarray(scale[:, :, 0]),
+        offset=None if offset is None else np.ascontiguousarray(offset),
+        edge_scale=_float32(sampled.edge_scale),
+        base=sampled.base,
+        base_weight=_float32(sampled.base_weight),
+    )
+
+
+def _float32(array: F64 | None) -> F32 | None:
+    return None if array is None else np.ascontiguousarray(array, dtype=np.float32)
+
+
+def _knots(group: EdgeGroup, spec: SegmentSpec) -> F32:
+    """Return the segment borders: the family's own knots, or uniform ones over a domain."""
+    own = [b.bank.basis.knots for b in group.branches if isinstance(b.bank, EdgeBank) and not b.pre]
+    own = [knots for knots in own if knots is not None]
+    if own:
+        if spec.segments is not None or spec.domain is not None:
+            raise SpecError(
+                f"{group.where}: SegmentSpec.segments or .domain for edges that have knots of their own",
+                "None; these two are for families without knots",
+            )
+        if any(k.shape != own[0].shape or (k != own[0]).any() for k in own[1:]):
+            raise SpecError(f"{group.where}: branches with different knots", "one knot vector a layer input")
+        knots = own[0].astype(np.float32)
+        shared = (knots == knots[:1]).all()
+        return np.ascontiguousarray(knots[:1] if shared else knots)
+    low, high = _domain(group, spec)
+    alpha = np.linspace(0.0, 1.0, (spec.segments or _DEFAULT_SEGMENTS) + 1)
+    knots = (low[:, None] + alpha * (high - low)[:, None]).astype(np.float32)
+    if (np.diff(knots, axis=1) <= 0).any():
+        raise SpecError(
+            f"{group.where}: {spec.segments or _DEFAULT_SEGMENTS} segments on [{low.min():.6g}, {high.max():.6g}] "
+            "are narrower than float32 can tell apart",
+            "fewer segments or a wider domain",
+        )
+    return np.ascontiguousarray(knots[:1] if (knots == knots[:1]).all() else knots)
+
+
+def _natural_domain(group: EdgeGroup) -> tuple[F64, F64] | None:
+    """Return the interval beyond which every edge is zero or constant in float32, or None."""
+    lows, highs = [], []
+    for branch in group.branches:
+        squash = next((s.name for s in branch.pre if isinstance(s, Activation) and s.name in _SQUASH_REACH), None)
+        if squash is not None and isinstance(branch.pre[0], Activation):
+            reach = np.array([_SQUASH_REACH[squash]])
+            lows.append(-reach)
+            highs.append(reach)
+        elif isinstance(branch.bank, EdgeBank) and not branch.pre and branch.bank.basis.support() is not None:
+            low, high = branch.bank.basis.support()  # type: ignore[misc]
+            lows.append(low)
+            highs.append(high)
+        else:
+            return None
+    return np.min(np.broadcast_arrays(*lows), axis=0), np.max(np.broadcast_arrays(*highs), axis=0)
+
+
+def _domain(group: EdgeGroup, spec: SegmentSpec) -> tuple[F64, F64]:
+    """Choose the table's domain for edges without knots, float64 [in or 1] each."""
+    if spec.domain is not None:
+        return np.array([spec.domain[0]]), np.array([spec.domain[1]])
+    natural = _natural_domain(group)
+    if natural is not None:
+        return natural
+    if group.calibrated is not None:
+        low, high = group.calibrated
+        # An input that never varies still needs a segment of some width.
+        margin = np.where(high > low, 0.0, 0.5 + 1e-3 * np.abs(low))
+        return low - margin, high + margin
+    raise SpecError(
+        f"{group.where}: these edges have neither knots nor a bounded domain",
+        "a domain, or calibration rows",
+        "pass SegmentSpec(domain=(low, high), oob_policy='clip_x'), or calibration=X",
+    )
+
+
+def _outside(group: EdgeGroup, spec: SegmentSpec, knots: F32) -> tuple[str, str | None, F64 | None]:
+    """Translate the policy into what the artifact does beyond the knots: (outside, base, base_weight)."""
+    if spec.oob_policy == "clip_x":
+        return "clip", None, None
+    if spec.oob_policy == "zero_spline":
+        return "zero", None, None
+    banks = [branch.bank for branch in group.branches]
+    bases = [b for b in banks if isinstance(b, EdgeBank) and isinstance(b.basis, NamedFunction)]
+    others = [branch for branch in group.branches if branch.bank not in bases]
+    kinds = {b.bank.basis.outside for b in others if isinstance(b.bank, EdgeBank) and not b.pre}
+    plain = all(isinstance(b.bank, EdgeBank) and not b.pre for b in others)
+    if others and plain and kinds == {"zero"} and _covers_support(others, knots):
+        if not bases:
+            return "zero", None, None
+        if len(bases) == 1:
+            name = bases[0].basis.name  # type: ignore[union-attr]
+            require_float32_function(group.where, name)
+            return "base", name, bases[0].weights[:, 0, :]
+    if plain and not bases and kinds == {"linear"} and spec.interpolation == "linear" and spec.domain is None:
+        return "linear", None, None
+    natural = _natural_domain(group)
+    squashed = natural is not None and all(b.pre for b in group.branches)
+    if squashed and knots[:, 0].max() <= natural[0].min() + 1e-6 and knots[:, -1].min() >= natural[1].max() - 1e-6:
+        return "clip", None, None
+    raise SpecError(
+        f"{group.where}: oob_policy = 'model' cannot be kept by a segment table of these edges "
+        f"({', '.join(bank.describe() for bank in banks)})",
+        "edges that are zero, constant or straight beyond the table, or a base branch that stays analytic",
+        "pass SegmentSpec(oob_policy='clip_x' or 'zero_spline', ...) with a domain that covers the inputs",
+    )
+
+
+def _covers_support(branches: Sequence[Branch], knots: F32) -> bool:
+    for branch in branches:
+        support = branch.bank.basis.support() if isinstance(branch.bank, EdgeBank) else None
+        if support is None:
+            return False
+        low, high = (bound.astype(np.float32) for bound in support)
+        if (knots[:, 0] > low).any() or (knots[:, -1] < high).any():
+            return False
+    return True
+
+
+def require_float32_function(where: str, name: str) -> None:
+    """Raise SpecError unless the runtimes can compute that function in float32."""
+    from lutkan.artifact.program import ACTIVATIONS
+
+    if name not in ACTIVATIONS:
+        raise SpecError(
+            f"{where}: base function {name!r} has no exact float32 form",
+            ", ".join(ACTIVATIONS),
+            "fold it into the tables: SegmentSpec(value='phi', oob_policy='clip_x')",
+        )

@@ -1,0 +1,254 @@
+"""What a compiled network shall look like: layer specs, the network spec, their names and their JSON form."""
+
+from __future__ import annotations
+
+import fnmatch
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal
+
+from lutkan.errors import SpecError
+
+__all__ = ["NAMED_SPECS", "LayerSpec", "SegmentSpec", "Spec", "resolve_spec"]
+
+Domain = tuple[float, float]
+
+
+def _one_of(where: str, value: object, allowed: tuple[object, ...]) -> None:
+    if value not in allowed:
+        raise SpecError(f"{where} = {value!r}", ", ".join(repr(v) for v in allowed))
+
+
+@dataclass(frozen=True)
+class SegmentSpec:
+    """Segment look-up tables under the LUT-KAN contract (arXiv 2601.03332; docs/spec/semantics.md).
+
+    Attributes
+    ----------
+    samples : int
+        Samples a segment, the paper's L, at least 2; both ends of the segment are samples.
+    dtype : {"int8", "uint8"}
+    scheme : {"symmetric", "asymmetric"} or None
+        int8 goes with symmetric (`scale = max|y| / 127`), uint8 with asymmetric (`scale = (hi - lo) / 255`); other
+        pairings are refused. None takes the one that goes with the dtype.
+    interpolation : {"linear", "nearest"}
+    value : {"auto", "spline_component", "phi"}
+        What a table holds: the spline alone, with the base branch kept analytic, or the whole edge function. "auto" is
+        `spline_component` where there is a base branch.
+    boundary_mode : {"half_open", "closed"}
+        Whether the last knot belongs to the domain.
+    oob_policy : {"model", "clip_x", "zero_spline"}
+        Beyond the domain: what the trained model does, the value at the border, or zero. A base branch that is kept
+        analytic always sees the unclipped input.
+    segments : int or None
+        Segments of the domain, for families without knots only; None takes 32.
+    domain : (float, float) or None
+        Table domain, for families without knots only; None takes the interval on which the functions live, or the
+        calibrated range.
+    percentile : (float, float) or None
+        Range of a segment from these percentiles of its samples instead of minimum and maximum; samples beyond
+        saturate.
+    keep_masked : bool
+        Keep inputs and outputs without a live edge.
+
+    Raises
+    ------
+    SpecError
+        A field has a value that is not allowed, or two fields contradict each other.
+
+    Examples
+    --------
+    >>> SegmentSpec(samples=16, dtype="uint8").scheme
+    'asymmetric'
+    """
+
+    samples: int = 64
+    dtype: Literal["int8", "uint8"] = "int8"
+    scheme: Literal["symmetric", "asymmetric"] | None = None
+    interpolation: Literal["linear", "nearest"] = "linear"
+    value: Literal["auto", "spline_component", "phi"] = "auto"
+    boundary_mode: Literal["half_open", "closed"] = "half_open"
+    oob_policy: Literal["model", "clip_x", "zero_spline"] = "model"
+    segments: int | None = None
+    domain: Domain | None = None
+    percentile: tuple[float, float] | None = None
+    keep_masked: bool = False
+
+    def __post_init__(self) -> None:
+        where = "SegmentSpec."
+        if isinstance(self.samples, bool) or not isinstance(self.samples, int) or not 2 <= self.samples <= 65536:
+            raise SpecError(f"{where}samples = {self.samples!r}", "an integer from 2 to 65536")
+        _one_of(where + "dtype", self.dtype, ("int8", "uint8"))
+        fitting = "symmetric" if self.dtype == "int8" else "asymmetric"
+        if self.scheme is None:
+            object.__setattr__(self, "scheme", fitting)
+        if self.scheme != fitting:
+            raise SpecError(
+                f"{where}dtype = {self.dtype!r} with scheme = {self.scheme!r}",
+                "int8 with symmetric, uint8 with asymmetric",
+                "the codes of the other pairing do not fit the dtype",
+            )
+        _one_of(where + "interpolation", self.interpolation, ("linear", "nearest"))
+        _one_of(where + "value", self.value, ("auto", "spline_component", "phi"))
+        _one_of(where + "boundary_mode", self.boundary_mode, ("half_open", "closed"))
+        _one_of(where + "oob_policy", self.oob_policy, ("model", "clip_x", "zero_spline"))
+        if self.segments is not None and (
+            isinstance(self.segments, bool) or not isinstance(self.segments, int) or not 1 <= self.segments <= 65536
+        ):
+            raise SpecError(f"{where}segments = {self.segments!r}", "None, or an integer from 1 to 65536")
+        if self.domain is not None:
+            object.__setattr__(self, "domain", _interval(where + "domain", self.domain))
+        if self.percentile is not None:
+            low, high = _interval(where + "percentile", self.percentile)
+            if low < 0 or high > 100:
+                raise SpecError(f"{where}percentile = {self.percentile!r}", "two numbers, 0 <= low < high <= 100")
+            object.__setattr__(self, "percentile", (low, high))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return `{type, version, data}`."""
+        return {"type": "SegmentSpec", "version": 1, "data": _plain(asdict(self))}
+
+
+def _interval(where: str, value: object) -> Domain:
+    try:
+        low, high = (float(v) for v in value)  # type: ignore[union-attr]
+    except (TypeError, ValueError) as error:
+        raise SpecError(f"{where} = {value!r}", "two numbers (low, high)") from error
+    if not (math.isfinite(low) and math.isfinite(high) and low < high):
+        raise SpecError(f"{where} = {value!r}", "two finite numbers with low < high")
+    return low, high
+
+
+def _plain(data: dict[str, Any]) -> dict[str, Any]:
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in data.items()}
+
+
+LayerSpec = SegmentSpec
+_LAYER_SPECS: Mapping[str, type[LayerSpec]] = {"SegmentSpec": SegmentSpec}
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A spec for a whole network: a default, and overrides by layer.
+
+    Attributes
+    ----------
+    default : layer spec
+    overrides : tuple of (pattern, layer spec)
+        The first pattern that matches wins. A pattern is a shell pattern matched against the layer's name and its
+        number (`"layers.0"`, `"0"`, `"layers.*"`).
+
+    Examples
+    --------
+    >>> spec = Spec(SegmentSpec(), overrides=(("0", SegmentSpec(samples=16)),))
+    >>> spec.for_layer(0, "layers.0").samples, spec.for_layer(1, "layers.1").samples
+    (16, 64)
+    >>> Spec.from_json(spec.to_json()) == spec
+    True
+    """
+
+    default: LayerSpec
+    overrides: tuple[tuple[str, LayerSpec], ...] = ()
+
+    def for_layer(self, index: int, name: str) -> LayerSpec:
+        """Return the spec of the layer with that number and name."""
+        for pattern, spec in self.overrides:
+            if fnmatch.fnmatchcase(str(index), pattern) or fnmatch.fnmatchcase(name, pattern):
+                return spec
+        return self.default
+
+    def require_matches(self, names: tuple[str, ...]) -> None:
+        """Raise SpecError if a pattern matches no layer."""
+        for pattern, _ in self.overrides:
+            if not any(
+                fnmatch.fnmatchcase(str(i), pattern) or fnmatch.fnmatchcase(name, pattern)
+                for i, name in enumerate(names)
+            ):
+                raise SpecError(
+                    f"override pattern {pattern!r} matches no layer",
+                    ", ".join(f"{i} or {name}" for i, name in enumerate(names)),
+                )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return `{type, version, data}`, ready for json.dumps."""
+        overrides = [[pattern, spec.to_json()] for pattern, spec in self.overrides]
+        return {"type": "Spec", "version": 1, "data": {"default": self.default.to_json(), "overrides": overrides}}
+
+    @staticmethod
+    def from_json(data: Mapping[str, Any]) -> Spec:
+        """Read what `to_json` wrote.
+
+        Raises
+        ------
+        SpecError
+            Another type or version, or an unknown or missing field.
+        """
+        body = _body(data, "Spec")
+        if set(body) != {"default", "overrides"} or not isinstance(body["overrides"], list):
+            raise SpecError(f"Spec data has the fields {sorted(body)}", "default, overrides")
+        overrides = []
+        for entry in body["overrides"]:
+            if not isinstance(entry, list) or len(entry) != 2 or not isinstance(entry[0], str):
+                raise SpecError(f"Spec override {entry!r}", "[pattern, layer spec]")
+            overrides.append((entry[0], _layer_spec(entry[1])))
+        return Spec(_layer_spec(body["default"]), tuple(overrides))
+
+
+def _body(data: object, *types: str) -> dict[str, Any]:
+    if not isinstance(data, Mapping) or data.get("type") not in types or not isinstance(data.get("data"), Mapping):
+        raise SpecError(f"spec {str(data)[:80]}", f"{{type: {' or '.join(types)}, version: 1, data: {{...}}}}")
+    if data.get("version") != 1:
+        raise SpecError(f"{data['type']} version {data.get('version')!r}", "1", "read it with a newer lutkan")
+    return dict(data["data"])
+
+
+def _layer_spec(data: object) -> LayerSpec:
+    body = _body(data, *_LAYER_SPECS)
+    kind = _LAYER_SPECS[data["type"]]  # type: ignore[index]
+    known = {field.name for field in fields(kind)}
+    unknown = sorted(set(body) - known)
+    if unknown:
+        raise SpecError(f"{kind.__name__} has the unknown field {unknown[0]!r}", ", ".join(sorted(known)))
+    return kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in body.items()})
+
+
+#: Fixed names; `segment-<dtype>-L<samples>` is understood for any number of samples.
+NAMED_SPECS = ("segment-int8-L64", "segment-uint8-L16")
+_SEGMENT_NAME = re.compile(r"segment-(int8|uint8)-L(\d{1,6})")
+
+
+def resolve_spec(spec: Spec | LayerSpec | str | Mapping[str, Any] | None) -> Spec:
+    """Turn what a user passes as `spec` into a `Spec`.
+
+    Parameters
+    ----------
+    spec : Spec, layer spec, str or mapping
+        A name such as "segment-int8-L64", or the JSON form.
+
+    Raises
+    ------
+    SpecError
+        An unknown name, or a malformed mapping.
+
+    Examples
+    --------
+    >>> resolve_spec("segment-uint8-L16").default.samples
+    16
+    """
+    if isinstance(spec, Spec):
+        return spec
+    if isinstance(spec, SegmentSpec):
+        return Spec(spec)
+    if isinstance(spec, Mapping):
+        return Spec.from_json(spec) if spec.get("type") == "Spec" else Spec(_layer_spec(spec))
+    if isinstance(spec, str):
+        match = _SEGMENT_NAME.fullmatch(spec)
+        if match:
+            return Spec(SegmentSpec(samples=int(match[2]), dtype=match[1]))  # type: ignore[arg-type]
+    raise SpecError(
+        f"spec {spec!r}",
+        "segment-int8-L<samples>, segment-uint8-L<samples>, a SegmentSpec, a Spec, or its JSON form",
+        'pass spec="segment-int8-L64"',
+    )

@@ -1,0 +1,56 @@
+"""Golden vectors: inputs and expected outputs that an artifact carries, for self-tests on any target."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lutkan.artifact import Artifact
+from lutkan.artifact.program import KANOp, SegmentTable
+from lutkan.runtimes import load
+
+__all__ = ["golden_inputs", "with_golden"]
+
+F32 = NDArray[np.float32]
+
+
+def golden_inputs(artifact: Artifact, rows: NDArray[np.float64]) -> F32:
+    """Choose 16 rows: eight of `rows`, four on knots of the first table and beside them, four far outside.
+
+    Parameters
+    ----------
+    artifact : Artifact
+    rows : float64 [N, in]
+        Calibration rows, or what stands in for them.
+
+    Returns
+    -------
+    float32 [16, in]
+    """
+    rng = np.random.default_rng(20260103)
+    data = rows[rng.integers(0, len(rows), 8)].astype(np.float32)
+    n = artifact.program.in_features
+    knots = next(
+        (
+            branch.table.knots.ravel()
+            for step in artifact.program.steps
+            if isinstance(step, KANOp)
+            for branch in step.branches
+            if isinstance(branch.table, SegmentTable)
+        ),
+        np.linspace(-1, 1, 5, dtype=np.float32),
+    )
+    on = rng.choice(knots, size=(2, n)).astype(np.float32)
+    below, above = np.nextafter(on[:1], np.float32(-np.inf)), np.nextafter(on[1:], np.float32(np.inf))
+    far = (rng.standard_normal((4, n)) * 5.0).astype(np.float32)
+    return np.concatenate([data, on, below, above, far])
+
+
+def with_golden(artifact: Artifact, rows: NDArray[np.float64]) -> Artifact:
+    """Return the artifact with golden vectors: the reference runtime's answers to `golden_inputs`."""
+    x = golden_inputs(artifact, rows)
+    y = load(artifact, runtime="reference").predict(x)
+    finite = np.isfinite(y).all(axis=1)  # the container holds finite numbers only
+    return replace(artifact, golden_x=np.ascontiguousarray(x[finite]), golden_y=np.ascontiguousarray(y[finite]))

@@ -1,0 +1,106 @@
+"""The unquantized twin: the artifact's tables, weights and positions in float64, unrounded.
+
+|twin - model| is what the representation costs (approximation), |artifact - twin| what rounding to 8 bits and
+float32 costs (quantization).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lutkan.artifact import Artifact
+from lutkan.errors import SpecError, VerificationError
+from lutkan.ir import Network
+from lutkan.numerics import functions
+from lutkan.tables import BaseValues, BranchPlan, LayerPlan, SegmentValues, Spec, plan_network
+
+__all__ = ["evaluate_layer", "plan_of", "segment_edges", "trace_twin"]
+
+F64 = NDArray[np.float64]
+Plans = Mapping[int, LayerPlan]
+
+
+def plan_of(artifact: Artifact, net: Network) -> Plans:
+    """Return the unquantized plans of an artifact, by number of the network's step.
+
+    Raises
+    ------
+    VerificationError
+        The artifact was not compiled from this network.
+    """
+    program = artifact.program
+    if (program.in_features, program.out_features) != (net.in_features, net.out_features):
+        raise VerificationError(
+            f"the artifact maps {program.in_features} to {program.out_features} features, "
+            f"the network {net.in_features} to {net.out_features}",
+            "the network that the artifact was compiled from",
+        )
+    try:
+        plans = plan_network(net, Spec.from_json(artifact.info.get("spec", {})), program=program)
+    except SpecError as error:
+        raise VerificationError(f"the artifact does not belong to this network: {error}") from error
+    return {plan.step: plan for plan in plans}
+
+
+def trace_twin(net: Network, plans: Plans, x: F64) -> list[F64]:
+    """Evaluate the twin and keep what goes into each step, and the output, as `Network.trace` does."""
+    values = [x]
+    for index, step in enumerate(net.steps):
+        values.append(evaluate_layer(plans[index], values[-1]) if index in plans else step.evaluate(values[-1]))
+    return values
+
+
+def evaluate_layer(plan: LayerPlan, x: F64) -> F64:
+    """Evaluate one planned layer in float64: [N, in] -> [N, out]."""
+    y = np.zeros((len(x), plan.layer.shape[1]))
+    with np.errstate(invalid="ignore", over="ignore"):
+        for branch in plan.branches:
+            seen = branch_input(plan, branch, x)
+            if isinstance(branch.values, BaseValues):
+                y[:, plan.outputs] += functions.apply(branch.values.function, seen) @ branch.values.weight
+                continue
+            for i in range(seen.shape[1]):
+                y[:, plan.outputs] += segment_edges(branch.values, seen[:, i], i)
+    return y if plan.layer.bias is None else y + plan.layer.bias
+
+
+def branch_input(plan: LayerPlan, branch: BranchPlan, x: F64) -> F64:
+    """Return what the tables of a branch see: float64 [N, live inputs]."""
+    for step in branch.pre:
+        x = step.evaluate(x)
+    return x[:, plan.inputs]
+
+
+def segment_edges(table: SegmentValues, x: F64, i: int) -> F64:
+    """Evaluate the edges of input `i` by interpolation of unquantized samples: float64 [N] -> [N, out].
+
+    The rule is that of docs/spec/semantics.md section 4, with every operation in float64.
+    """
+    knots = table.knots[i if len(table.knots) > 1 else 0].astype(np.float64)
+    low, high = knots[0], knots[-1]
+    closed = table.boundary == "closed"
+    inside = (x >= low) & ((x <= high) if closed else (x < high))
+    point = x if table.outside == "linear" else np.clip(x, low, high)
+    k = np.clip(np.searchsorted(knots, point, side="right") - 1, 0, table.segments - 1)
+    width = knots[k + 1] - knots[k]
+    u = np.divide(point - knots[k], width, out=np.zeros_like(point), where=width > 0)
+    if table.outside != "linear":
+        u = np.clip(u, 0.0, 1.0)
+    position = u * (table.samples - 1)
+    sample = np.nan_to_num(np.clip(np.floor(position), 0, table.samples - 2))
+    w = (position - sample)[:, None]
+    row = k * table.samples + sample.astype(np.int64)
+    y0, y1 = table.values[i, row], table.values[i, row + 1]
+    value = np.where(w < 0.5, y0, y1) if table.interpolation == "nearest" else y0 + w * (y1 - y0)
+    value = np.where(np.isnan(x)[:, None], np.nan, value)
+    if table.edge_scale is not None:
+        value = value * table.edge_scale[i]
+    if table.outside == "zero":
+        value = np.where(inside[:, None] | np.isnan(x)[:, None], value, 0.0)
+    elif table.outside == "base" and table.base is not None and table.base_weight is not None:
+        beyond = functions.apply(table.base, x)[:, None] * table.base_weight[i]
+        value = np.where(inside[:, None], value, beyond)
+    return value
