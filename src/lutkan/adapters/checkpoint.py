@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from lutkan.errors import ImportModelError, RuntimeUnavailableError
 
-__all__ = ["Checkpoint", "LayerTensors", "natural_key", "read_checkpoint"]
+__all__ = ["Checkpoint", "LayerTensors", "natural_key", "read_checkpoint", "read_torch_file"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,9 +126,14 @@ def read_checkpoint(source: object) -> Checkpoint:
     if path.suffix == ".safetensors":
         return Checkpoint(_read_safetensors(path), path.name)
     if path.suffix in (".pt", ".pth"):
-        state = _read_torch(path)
-        return Checkpoint({str(name): _to_numpy(str(name), value) for name, value in state.items()}, path.name)
+        return read_torch_file(path)
     raise ImportModelError(f"{path}: unknown kind of file {path.suffix!r}", ".safetensors, .pt, .pth")
+
+
+def read_torch_file(path: Path) -> Checkpoint:
+    """Read a file of `torch.save(state_dict)`, whatever its name, without unpickling code; errors as `read_checkpoint`."""
+    state = _read_torch(path)
+    return Checkpoint({str(name): _to_numpy(str(name), value) for name, value in state.items()}, path.name)
 
 
 def _read_safetensors(path: Path) -> dict[str, NDArray[Any]]:

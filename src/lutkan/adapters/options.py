@@ -131,14 +131,38 @@ class LayerOptions:
             return found
         if default is _MISSING:
             reason = f" ({why})" if why else ""
-            raise ImportModelError(
+            raise ConfigNeededError(
                 f"layer {self.index}: {key!r} is neither in the checkpoint nor in config={reason}",
                 fix=f"pass config={{{key!r}: ...}}",
+                key=key,
             )
-        text = f"{key} = {default!r}" + (f" ({why})" if why else "")
+        self.took_default(f"{key} = {default!r}" + (f" ({why})" if why else ""))
+        return default
+
+    def whole(self, key: str) -> Any:
+        """Return the value of a key that describes a whole model, never spread over layers, or None.
+
+        Raises
+        ------
+        ImportModelError
+            The value stands at the top and in `layers`, and differs.
+        """
+        top, inner = self.options.config.get(key), self._entry().get(key)
+        if top is not None and inner is not None and not _same(top, inner):
+            raise ImportModelError(
+                f"config[{key!r}] = {top!r}, but config['layers'][{self.index}] says {inner!r}", "the same value"
+            )
+        return inner if top is None else top
+
+    def took_default(self, text: str) -> None:
+        """Record, once, a default that was taken."""
         if text not in self.options.defaults_taken:
             self.options.defaults_taken.append(text)
-        return default
+
+    def note(self, text: str) -> None:
+        """Record, once, what else a reader should know."""
+        if text not in self.options.notes:
+            self.options.notes.append(text)
 
     def number(
         self,

@@ -12,9 +12,9 @@ from lutkan.adapters.family import Family
 from lutkan.adapters.options import Options
 from lutkan.adapters.unsupported import refuse_unsupported
 from lutkan.errors import ImportModelError
-from lutkan.ir import KANLayer, Network, Source, Step
+from lutkan.ir import Affine, KANLayer, LayerNorm, Linear, Network, Product, Select, Source, Step
 
-__all__ = ["find_layers", "network_from_state_dict"]
+__all__ = ["find_layers", "input_width", "network_from_state_dict", "refuse_unread"]
 
 
 def find_layers(tensors: Mapping[str, Any], families: Sequence[Family]) -> list[tuple[str, Family]]:
@@ -71,9 +71,24 @@ def network_from_state_dict(
         refuse_unread(tensors.unread(), family.name)
         claimed |= {tensors.full_name(name) for name in tensors.tensors}
     refuse_unread(sorted(set(checkpoint.tensors) - claimed), family.name)
-    in_features = next(step.shape[0] for step in steps if isinstance(step, KANLayer))
-    source = Source(family.name, checkpoint.sha256, tuple(options.defaults_taken))
-    return Network(tuple(steps), in_features, source)
+    source = Source(family.name, checkpoint.sha256, tuple(options.defaults_taken), tuple(options.notes))
+    return Network(tuple(steps), input_width(steps), source)
+
+
+def input_width(steps: Sequence[Step]) -> int:
+    """Return the width of what goes into the first step that states one."""
+    for step in steps:
+        if isinstance(step, KANLayer):
+            return step.shape[0]
+        if isinstance(step, (Select, Product)):
+            return step.in_features
+        if isinstance(step, Linear):
+            return step.weight.shape[0]
+        if isinstance(step, Affine):
+            return step.scale.size
+        if isinstance(step, LayerNorm):
+            return step.features
+    raise ImportModelError("steps none of which states a width", "at least one KAN layer")
 
 
 def refuse_unread(names: Sequence[str], family: str) -> None:
