@@ -1,4 +1,4 @@
-"""Affine quantization of table rows to 8 bits, in float32, as the LUT-KAN contract fixes it."""
+"""Affine quantization of table rows to 8 bits, as the LUT-KAN contract fixes it: in float64, stored as float32."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ from numpy.typing import NDArray
 __all__ = ["quantize_asymmetric", "quantize_symmetric"]
 
 F32 = NDArray[np.float32]
+F64 = NDArray[np.float64]
 
 
-def quantize_symmetric(y: F32, low: F32, high: F32) -> tuple[NDArray[np.int8], F32]:
+def quantize_symmetric(y: F64, low: F64, high: F64) -> tuple[NDArray[np.int8], F32]:
     """Quantize to int8 with `scale = max(|low|, |high|) / 127`; `q = clip(rint(y / scale), -127, 127)`.
 
     Parameters
     ----------
-    y : float32 [..., L, n]
+    y : float64 [..., L, n]
         Samples; the range is taken along the axis of L.
-    low, high : float32 [..., 1, n]
+    low, high : float64 [..., 1, n]
         Range of the samples; what lies beyond saturates.
 
     Returns
@@ -28,17 +29,17 @@ def quantize_symmetric(y: F32, low: F32, high: F32) -> tuple[NDArray[np.int8], F
 
     Examples
     --------
-    >>> q, scale = quantize_symmetric(*(np.float32([[v]]) for v in (0.5, -1.0, 1.0)))
+    >>> q, scale = quantize_symmetric(*(np.array([[v]]) for v in (0.5, -1.0, 1.0)))
     >>> int(q[0, 0]), float(scale[0, 0])
     (64, 0.007874015718698502)
     """
-    scale = np.maximum(np.abs(low), np.abs(high)) / np.float32(127.0)
-    scale = np.where(scale == 0.0, np.float32(1.0), scale).astype(np.float32)
+    scale = np.maximum(np.abs(low), np.abs(high)) / 127.0
+    scale = np.where(scale == 0.0, 1.0, scale)
     q = np.clip(np.rint(y / scale), -127, 127).astype(np.int8)
-    return q, scale
+    return q, scale.astype(np.float32)
 
 
-def quantize_asymmetric(y: F32, low: F32, high: F32) -> tuple[NDArray[np.uint8], F32, F32]:
+def quantize_asymmetric(y: F64, low: F64, high: F64) -> tuple[NDArray[np.uint8], F32, F32]:
     """Quantize to uint8 with `scale = (high - low) / 255`; `q = clip(rint((y - low) / scale), 0, 255)`.
 
     Parameters
@@ -54,7 +55,7 @@ def quantize_asymmetric(y: F32, low: F32, high: F32) -> tuple[NDArray[np.uint8],
     offset : float32, shape of `low`
         The value of code 0, the contract's `y_min`.
     """
-    scale = (high - low) / np.float32(255.0)
-    scale = np.where(scale == 0.0, np.float32(1.0), scale).astype(np.float32)
+    scale = (high - low) / 255.0
+    scale = np.where(scale == 0.0, 1.0, scale)
     q = np.clip(np.rint((y - low) / scale), 0, 255).astype(np.uint8)
-    return q, scale, low.astype(np.float32)
+    return q, scale.astype(np.float32), low.astype(np.float32)

@@ -23,6 +23,8 @@ F32 = NDArray[np.float32]
 # function of a squashed input is constant, and clipping is what the model does.
 _SQUASH_REACH = {"tanh": 9.02, "sigmoid": 17.4}
 _DEFAULT_SEGMENTS = 32
+# Values worked on at a time: 2 MB of float64, so that temporaries stay in the second-level cache.
+_CHUNK = 1 << 18
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,48 +141,53 @@ def sample_segments(group: EdgeGroup, spec: SegmentSpec, knots: F32 | None = Non
     points = np.broadcast_to(points.reshape(len(knots), -1), (group.in_features, points.shape[1] * spec.samples))
     n_out = bank.out_features
     values = np.empty((group.in_features, points.shape[1], n_out))
-    step = max(1, 16_000_000 // (points.shape[1] * max(n_out, 16)))
+    step = max(1, _CHUNK // (points.shape[1] * max(n_out, 16)))
     for start in range(0, group.in_features, step):
         inputs = np.arange(start, min(start + step, group.in_features))
         part = group.take(inputs, np.arange(n_out)).values(points[inputs], scaled)
-        values[inputs] = part
-    with np.errstate(over="ignore"):
-        finite = np.isfinite(values.astype(np.float32))
-    if not finite.all():
-        i, row, o = (int(v) for v in np.argwhere(~finite)[0])
-        raise SpecError(
-            f"{group.where}: edge ({i}, {o}) is {values[i, row, o]} at x = {points[i, row]:.6g}",
-            "edge functions that are finite on the table's domain",
-            "choose a domain without the singularity: SegmentSpec(domain=(low, high), oob_policy='clip_x')",
-        )
+        if not (np.abs(part).max() <= np.finfo(np.float32).max):  # NaN fails the comparison too
+            i, row, o = (int(v) for v in np.argwhere(~(np.abs(part) <= np.finfo(np.float32).max))[0])
+            raise SpecError(
+                f"{group.where}: edge ({start + i}, {o}) is {part[i, row, o]} at x = {points[start + i, row]:.6g}",
+                "edge functions that are finite on the table's domain",
+                "choose a domain without the singularity: SegmentSpec(domain=(low, high), oob_policy='clip_x')",
+            )
+        values[start : start + step] = part
     return SegmentValues(
         knots, values, edge_scale, outside, base, base_weight, spec.samples, spec.interpolation, spec.boundary_mode
     )
 
 
 def quantize_segments(sampled: SegmentValues, spec: SegmentSpec) -> SegmentTable:
-    """Quantize samples to 8 bits with a scale (and offset) an edge and segment, in float32."""
+    """Quantize samples to 8 bits with a scale (and offset) an edge and segment."""
     n_in, n_out = sampled.shape
-    y = sampled.values.astype(np.float32).reshape(n_in, sampled.segments, spec.samples, n_out)
-    if spec.percentile is None:
-        low, high = y.min(axis=2, keepdims=True), y.max(axis=2, keepdims=True)
-    else:
-        low, high = np.percentile(y, spec.percentile, axis=2, keepdims=True).astype(np.float32)
-    offset = None
-    if spec.dtype == "int8":
-        q, scale = quantize_symmetric(y, low, high)
-    else:
-        q, scale, offset = quantize_asymmetric(y, low, high)
-        offset = offset[:, :, 0]
+    q = np.empty(sampled.values.shape, dtype=spec.dtype)
+    scale = np.empty((n_in, sampled.segments, n_out), dtype=np.float32)
+    offset = None if spec.dtype == "int8" else np.empty_like(scale)
+    step = max(1, _CHUNK // sampled.values[0].size)
+    for start in range(0, n_in, step):
+        part = slice(start, start + step)
+        y = sampled.values[part].reshape(-1, sampled.segments, spec.samples, n_out)
+        if spec.percentile is None:
+            low, high = y.min(axis=2, keepdims=True), y.max(axis=2, keepdims=True)
+        else:
+            low, high = np.percentile(y, spec.percentile, axis=2, keepdims=True)
+        if offset is None:
+            codes, scales = quantize_symmetric(y, low, high)
+        else:
+            codes, scales, offsets = quantize_asymmetric(y, low, high)
+            offset[part] = offsets[:, :, 0]
+        q[part] = codes.reshape(len(y), -1, n_out)
+        scale[part] = scales[:, :, 0]
     return SegmentTable(
         samples=spec.samples,
         interpolation=spec.interpolation,
         boundary=spec.boundary_mode,
         outside=sampled.outside,
         knots=sampled.knots,
-        q=np.ascontiguousarray(q.reshape(n_in, -1, n_out)),
-        scale=np.ascontiguousarray(scale[:, :, 0]),
-        offset=None if offset is None else np.ascontiguousarray(offset),
+        q=q,
+        scale=scale,
+        offset=offset,
         edge_scale=_float32(sampled.edge_scale),
         base=sampled.base,
         base_weight=_float32(sampled.base_weight),
