@@ -99,7 +99,7 @@ $(STAMPS)/test-$(KEY):
 $(STAMPS)/torch-$(TORCH_KEY): $(STAMPS)/test-$(KEY)
 	@echo "installing PyTorch (CPU build, for the tests that compare with it) ..."
 	@$(call pip,-c constraints.txt torch) || { \
-	    tail -n 1 $(STAMPS)/pip.log; \
+	    grep -m 1 '^ERROR' $(STAMPS)/pip.log; \
 	    echo "PyTorch could not be installed: tests that need it are skipped. If your package index has no CPU build,"; \
 	    echo "set PIP_EXTRA_INDEX_URL to one that does and run the tests again; 'make torch' tries once more."; }
 	@touch $@
