@@ -7,35 +7,19 @@ upstream's `update_grid` leaves the scaler applied twice, and the model means wh
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
+from lutkan.adapters.activations import activation_attribute, activation_name
 from lutkan.adapters.checkpoint import LayerTensors
 from lutkan.adapters.family import Family
 from lutkan.adapters.options import LayerOptions
 from lutkan.errors import ImportModelError
-from lutkan.ir import Branch, BSpline, EdgeBank, KANLayer, NamedFunction, Step
+from lutkan.ir import Activation, Affine, Branch, BSpline, EdgeBank, KANLayer, LayerNorm, NamedFunction, Step
 from lutkan.numerics import bspline
 
-__all__ = ["EFFICIENT_KAN", "activation_name", "spline_layer"]
+__all__ = ["BASE_ACTIVATION", "EFFICIENT_KAN", "activation_name", "extended_knots", "spline_layer"]
 
-BASE_ACTIVATION = "activation of the base branch; 'silu' is taken when absent, and said so"
-
-
-def activation_name(function: Any) -> str | None:
-    """Name a torch activation, module or function, or return None when it is not known.
-
-    Parameters
-    ----------
-    function : object
-        `torch.nn.SiLU()`, `torch.nn.functional.gelu`, a class such as `torch.nn.SiLU`, ...
-    """
-    name = getattr(function, "__name__", None) or type(function).__name__
-    name = {"swish": "silu", "zero": "zero"}.get(name.lower(), name.lower())
-    if name == "gelu" and getattr(function, "approximate", "none") == "tanh":
-        return "gelu_tanh"
-    return name if name in ("silu", "gelu", "relu", "tanh", "sigmoid", "identity", "softplus", "mish") else None
+BASE_ACTIVATION = "activation of the base branch; 'silu' is taken, and said so"
 
 
 def spline_layer(
@@ -43,14 +27,36 @@ def spline_layer(
     knots: np.ndarray,
     degree: int,
     spline_weight: np.ndarray,
-    base_weight: np.ndarray,
+    base_weight: np.ndarray | None,
     scaler: np.ndarray | None,
     base_activation: str,
     bias: np.ndarray | None = None,
+    *,
+    pre: tuple[Affine | LayerNorm | Activation, ...] = (),
+    repeated_knots: bool = False,
 ) -> KANLayer:
-    """Build a layer from efficient-kan's arrays: weights [out, in(, C)], knots [in or 1, T]."""
+    """Build a layer from efficient-kan's arrays: weights [out, in(, C)], knots [in or 1, T].
+
+    Parameters
+    ----------
+    path : str
+        Name of the layer, for messages.
+    knots, spline_weight, base_weight, scaler, bias : float64 arrays
+        `base_weight`, `scaler` and `bias` may be None.
+    degree : int
+    base_activation : str
+    pre : tuple of steps
+        What the spline branch's input goes through first; the base branch sees the raw input.
+    repeated_knots : bool
+        Whether the library has a finite answer, 0, at a knot interval of zero width.
+
+    Raises
+    ------
+    ImportModelError
+        Knots repeat, and the library would divide by their distance.
+    """
     repeated = bspline.has_repeated_knots(np.asarray(knots, dtype=np.float64))
-    if repeated.any():
+    if repeated.any() and not repeated_knots:
         raise ImportModelError(
             f"layer {path!r}: the grid of input {int(np.argmax(repeated))} repeats a knot",
             "strictly ascending knots: this library divides by their distance and answers NaN",
@@ -59,22 +65,36 @@ def spline_layer(
     spline = EdgeBank(
         BSpline(knots, degree), spline_weight.transpose(1, 2, 0), None if scaler is None else scaler.T, role="spline"
     )
-    base = EdgeBank(NamedFunction(base_activation), base_weight.T[:, None, :], role="base")
-    return KANLayer(path, (Branch(spline), Branch(base)), bias)
+    branches = [Branch(spline, pre)]
+    if base_weight is not None:
+        branches.append(Branch(EdgeBank(NamedFunction(base_activation), base_weight.T[:, None, :], role="base")))
+    return KANLayer(path, tuple(branches), bias)
+
+
+def extended_knots(tensors: LayerTensors, name: str, rows: int | None, size: int) -> tuple[np.ndarray, int]:
+    """Take the extended knots [rows, T] from tensor `name`, and tell the degree from the number of coefficients.
+
+    Raises
+    ------
+    ImportModelError
+        The knots are not `G + 2k + 1` for `G + k` coefficients.
+    """
+    grid = tensors.take(name, rows, None)
+    degree = grid.shape[1] - 1 - size
+    if degree < 1 or size - degree < 1:
+        raise ImportModelError(
+            f"tensor {tensors.full_name(name)!r} has {grid.shape[1]} knots for {size} coefficients",
+            "G + 2k + 1 knots for G + k coefficients with k >= 1 and G >= 1",
+        )
+    return grid, degree
 
 
 def _read(tensors: LayerTensors, options: LayerOptions) -> tuple[Step, ...]:
     base_weight = tensors.take("base_weight", None, None)
     n_out, n_in = base_weight.shape
-    grid = tensors.take("grid", n_in, None)
     spline_weight = tensors.take("spline_weight", n_out, n_in, None)
-    degree = grid.shape[1] - 1 - spline_weight.shape[2]
+    grid, degree = extended_knots(tensors, "grid", n_in, spline_weight.shape[2])
     intervals = spline_weight.shape[2] - degree
-    if degree < 1 or intervals < 1:
-        raise ImportModelError(
-            f"tensor {tensors.full_name('grid')!r} has {grid.shape[1]} knots for {spline_weight.shape[2]} coefficients",
-            "G + 2k + 1 knots for G + k coefficients with k >= 1 and G >= 1",
-        )
     scaler = tensors.take("spline_scaler", n_out, n_in) if "spline_scaler" in tensors else None
     for key, actual in (
         ("in_features", n_in),
@@ -84,34 +104,22 @@ def _read(tensors: LayerTensors, options: LayerOptions) -> tuple[Step, ...]:
         ("enable_standalone_scale_spline", scaler is not None),
     ):
         options.check(key, actual)
-    activation = options.get("base_activation", "silu", why="efficient-kan's default; not stored in a state_dict")
+    activation = options.activation(
+        "base_activation", "silu", why="efficient-kan's default; not stored in a state_dict"
+    )
     return (spline_layer(tensors.path, grid, degree, spline_weight, base_weight, scaler, activation),)
-
-
-def _attributes(module: Any) -> dict[str, Any]:
-    function = getattr(module, "base_activation", None)
-    if function is None:
-        return {}
-    name = activation_name(function)
-    if name is None:
-        raise ImportModelError(
-            f"base_activation {function!r} of {type(module).__name__}",
-            "silu, gelu, relu, tanh, sigmoid, identity, softplus, mish",
-            "pass config={'base_activation': ...} if it equals one of them, or use family='generic'",
-        )
-    return {"base_activation": name}
 
 
 EFFICIENT_KAN = Family(
     name="efficient-kan",
     anchor="spline_weight",
-    claims=lambda names: {"base_weight", "spline_weight", "grid"} <= names,
+    claims=lambda names: bool({"base_weight", "grid"} & names),
     read_layer=_read,
     keys={
         "base_activation": BASE_ACTIVATION,
-        "spline_order": "cross-checked with the shapes",
-        "grid_size": "cross-checked with the shapes",
+        "spline_order": "degree; taken from the shapes",
+        "grid_size": "number of intervals; taken from the shapes",
     },
     layer_keys=("in_features", "out_features", "enable_standalone_scale_spline"),
-    attributes=_attributes,
+    attributes=lambda module: activation_attribute(module, "base_activation", "base_activation"),
 )

@@ -8,12 +8,14 @@ absent is either a family default, which is then recorded and shown by `summary(
 from __future__ import annotations
 
 import math
+import reprlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
 from lutkan.errors import ImportModelError
+from lutkan.numerics.functions import ACTIVATIONS
 
 __all__ = ["ConfigNeededError", "LayerOptions", "Options"]
 
@@ -150,7 +152,10 @@ class LayerOptions:
         top, inner = self.options.config.get(key), self._entry().get(key)
         if top is not None and inner is not None and not _same(top, inner):
             raise ImportModelError(
-                f"config[{key!r}] = {top!r}, but config['layers'][{self.index}] says {inner!r}", "the same value"
+                f"config[{key!r}] = {reprlib.repr(top)}, but the model's own settings (config['layers'][{self.index}]) "
+                f"say {reprlib.repr(inner)}",
+                "the same value",
+                f"leave {key!r} out of config=",
             )
         return inner if top is None else top
 
@@ -187,6 +192,13 @@ class LayerOptions:
             raise ImportModelError(f"layer {self.index}: config says {key} = {value!r}", "true or false")
         return value
 
+    def activation(self, key: str, default: Any = _MISSING, *, why: str = "", entry_keys: tuple[str, ...] = ()) -> str:
+        """Return the value of `key` as the name of an activation; otherwise as `get`."""
+        value = self.get(key, default, why=why, entry_keys=entry_keys)
+        if not isinstance(value, str) or value not in ACTIVATIONS:
+            raise ImportModelError(f"layer {self.index}: config says {key} = {value!r}", ", ".join(ACTIVATIONS))
+        return value
+
     def interval(self, key: str, *, why: str = "") -> tuple[float, float]:
         """Return the value of `key` as `(low, high)` with low < high; otherwise as `get`."""
         value = self.get(key, why=why, sequence=True)
@@ -196,9 +208,9 @@ class LayerOptions:
             raise ImportModelError(f"layer {self.index}: config says {key} = {value!r}", "[low, high] with low < high")
         return float(pair[0]), float(pair[1])
 
-    def given(self, key: str) -> bool:
-        """Tell whether `key` is set for this layer."""
-        return self._find(key, sequence=False) is not None
+    def given(self, key: str, *, sequence: bool = False) -> bool:
+        """Tell whether `key` is set for this layer; `sequence` as in `get`."""
+        return self._find(key, sequence) is not None
 
     def check(self, key: str, actual: Any, *, entry_only: bool = False) -> None:
         """Compare a configured value with what the tensors say.
@@ -269,4 +281,7 @@ def _same(a: Any, b: Any) -> bool:
         first, second = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
     except (TypeError, ValueError):
         return a == b
-    return first.shape == second.shape and bool(np.allclose(first, second, rtol=1e-6, atol=0.0))
+    if first.shape != second.shape or first.size == 0:
+        return first.shape == second.shape
+    size = max(np.abs(first).max(), np.abs(second).max())
+    return bool(np.abs(first - second).max() <= 1e-6 * size)

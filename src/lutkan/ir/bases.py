@@ -211,6 +211,8 @@ class RSWAF(Basis):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "centres", _f64(self.centres))
+        if not np.isfinite(self.inverse_width) or self.inverse_width == 0:
+            raise ImportModelError(f"RSWAF inverse width {self.inverse_width}", "a finite number other than 0")
 
     @property
     def size(self) -> int:
