@@ -33,7 +33,6 @@ def spline_layer(
     bias: np.ndarray | None = None,
     *,
     pre: tuple[Affine | LayerNorm | Activation, ...] = (),
-    repeated_knots: bool = False,
 ) -> KANLayer:
     """Build a layer from efficient-kan's arrays: weights [out, in(, C)], knots [in or 1, T].
 
@@ -47,19 +46,17 @@ def spline_layer(
     base_activation : str
     pre : tuple of steps
         What the spline branch's input goes through first; the base branch sees the raw input.
-    repeated_knots : bool
-        Whether the library has a finite answer, 0, at a knot interval of zero width.
 
     Raises
     ------
     ImportModelError
-        Knots repeat, and the library would divide by their distance.
+        Knots repeat: these libraries divide by their distance, or replace it, and no B-spline results.
     """
     repeated = bspline.has_repeated_knots(np.asarray(knots, dtype=np.float64))
-    if repeated.any() and not repeated_knots:
+    if repeated.any():
         raise ImportModelError(
             f"layer {path!r}: the grid of input {int(np.argmax(repeated))} repeats a knot",
-            "strictly ascending knots: this library divides by their distance and answers NaN",
+            "strictly ascending knots: the library divides by their distance",
             "retrain, or update the grid with data that vary",
         )
     spline = EdgeBank(

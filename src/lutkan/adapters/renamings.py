@@ -146,17 +146,8 @@ def _read_kanx(tensors: LayerTensors, options: LayerOptions) -> tuple[Step, ...]
     knots = np.concatenate([grid[:, :1] - ahead[::-1] * step, grid, grid[:, -1:] + ahead * step], axis=1)
     _check_sizes(options, n_in, n_out, intervals, degree)
     activation = options.activation("base_activation", "silu", why=_DEFAULT)
-    layer = spline_layer(
-        tensors.path,
-        knots,
-        degree,
-        spline_weight.transpose(1, 0, 2),
-        base_weight.T,
-        None,
-        activation,
-        repeated_knots=True,  # upstream replaces a distance of 0 by 1, so that such an interval adds 0
-    )
-    return (layer,)
+    coefficients = spline_weight.transpose(1, 0, 2)
+    return (spline_layer(tensors.path, knots, degree, coefficients, base_weight.T, None, activation),)
 
 
 def _kanx_attributes(module: Any) -> dict[str, Any]:
