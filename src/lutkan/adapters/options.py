@@ -242,8 +242,7 @@ class LayerOptions:
     def _find(self, key: str, sequence: bool, entry_keys: tuple[str, ...] = ()) -> Any:
         """Return the configured value or None."""
         top = self.options.config.get(key)
-        layered = isinstance(top, (list, tuple)) and (not sequence or any(isinstance(v, (list, tuple)) for v in top))
-        if layered:
+        if isinstance(top, list) and (not sequence or any(isinstance(v, list) for v in top)):
             if len(top) != self.options.n_layers:
                 raise ImportModelError(
                     f"config[{key!r}] has {len(top)} entries", f"{self.options.n_layers}, one a layer, or a scalar"

@@ -376,9 +376,9 @@ class KANLayer:
         Examples
         --------
         >>> from lutkan.ir import BSpline, Branch, EdgeBank, KANLayer
-        >>> hat = BSpline(np.array([[-1.0, 0.0, 1.0]]), degree=1)
-        >>> KANLayer("a", (Branch(EdgeBank(hat, np.ones((1, 1, 1)))),)).edge(0, 0)([0.25])
-        array([0.75])
+        >>> hats = BSpline(np.array([[-1.0, 0.0, 1.0, 2.0]]), degree=1)
+        >>> KANLayer("a", (Branch(EdgeBank(hats, np.array([[[4.0], [0.0]]]))),)).edge(0, 0)([0.25])
+        array([3.])
         """
         n_in, n_out = self.shape
         if not (0 <= source < n_in and 0 <= target < n_out):

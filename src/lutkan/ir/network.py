@@ -53,10 +53,10 @@ class Network:
     --------
     >>> import numpy as np
     >>> from lutkan.ir import BSpline, Branch, EdgeBank, KANLayer, Network, Source
-    >>> hat = BSpline(np.array([[-1.0, 0.0, 1.0]]), degree=1)
-    >>> net = Network((KANLayer("a", (Branch(EdgeBank(hat, np.ones((2, 1, 1)))),)),), 2, Source("handmade"))
-    >>> net.evaluate(np.array([[0.5, 0.25]]))
-    array([[1.25]])
+    >>> hats = BSpline(np.array([[-1.0, 0.0, 1.0, 2.0]]), degree=1)
+    >>> edges = EdgeBank(hats, np.array([[[4.0], [0.0]], [[0.0], [1.0]]]))
+    >>> Network((KANLayer("a", (Branch(edges),)),), 2, Source("handmade")).evaluate(np.array([[0.25, 0.5]]))
+    array([[3.5]])
     """
 
     steps: tuple[Step, ...]

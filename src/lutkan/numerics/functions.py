@@ -97,7 +97,8 @@ def _mexican_hat(x: F64) -> F64:
 def _meyer(x: F64) -> F64:
     v = np.minimum(np.abs(x), 1.0)
     t = np.maximum(2.0 * v - 1.0, 0.0)
-    return np.sin(math.pi * v) * np.cos(0.5 * math.pi * t**4 * (35.0 - 84.0 * t + 70.0 * t**2 - 20.0 * t**3))
+    fade = np.cos(0.5 * math.pi * t**4 * (35.0 - 84.0 * t + 70.0 * t**2 - 20.0 * t**3))
+    return np.where(v == 1.0, 0.0, np.sin(math.pi * v) * fade)
 
 
 def _far_is_zero(wavelet: Callable[[F64], F64]) -> Callable[[F64], F64]:
