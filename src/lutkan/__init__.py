@@ -25,12 +25,13 @@ from lutkan.errors import (
 )
 from lutkan.ir import Network
 from lutkan.runtimes import Model, load
-from lutkan.tables import SegmentSpec, Spec
+from lutkan.tables import BasisSpec, SegmentSpec, Spec
 from lutkan.verify import verify
 
 __all__ = [
     "Artifact",
     "ArtifactError",
+    "BasisSpec",
     "ExportError",
     "ImportModelError",
     "InputError",

@@ -18,9 +18,9 @@ __all__ = ["compile"]
 _VERIFIED_ROWS = 256
 
 
-def compile(  # noqa: A001 - the public name is fixed
+def compile(
     net: Network,
-    spec: Spec | LayerSpec | str | Mapping[str, Any] | None = None,
+    spec: Spec | LayerSpec | str | Mapping[str, Any] = "int8",
     *,
     calibration: object = None,
     domain: object = None,
@@ -33,7 +33,8 @@ def compile(  # noqa: A001 - the public name is fixed
     ----------
     net : Network
     spec : Spec, layer spec or str
-        "segment-int8-L64", "segment-uint8-L16", ... or an object.
+        "int8", "int16", "int4" (integer basis tables), "segment-int8-L64", "segment-uint8-L16", ... (the LUT-KAN
+        contract), or a spec object.
     calibration : array [N, in], optional
         Rows that look like the inputs to come; hidden ranges and the manifest's figures are measured on them.
     domain : (low, high), optional

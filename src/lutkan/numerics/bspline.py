@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["basis", "find_span", "has_repeated_knots"]
+__all__ = ["basis", "find_span", "has_repeated_knots", "uniform_weights"]
 
 F64 = NDArray[np.float64]
 
@@ -141,3 +141,33 @@ def _basis_recursive(x: F64, knots: F64, degree: int) -> F64:
             values = np.nan_to_num(rising * values[:, :, :-1] + falling * values[:, :, 1:])
     values[np.isnan(x)] = np.nan
     return values
+
+
+def uniform_weights(u: F64, degree: int) -> F64:
+    """Evaluate the `degree + 1` bases that are non-zero in an interval of uniform knots.
+
+    Parameters
+    ----------
+    u : float64 array
+        Offset within the interval, 0 to 1.
+    degree : int
+
+    Returns
+    -------
+    float64 array, shape `u.shape + (degree + 1,)`
+        Lowest basis first; rows sum to 1.
+
+    Examples
+    --------
+    >>> uniform_weights(np.array([0.0]), 3) * 6
+    array([[1., 4., 1., 0.]])
+    """
+    weights = np.ones((*np.shape(u), 1))
+    for p in range(1, degree + 1):
+        grown = np.zeros((*np.shape(u), p + 1))
+        for r in range(p):
+            offset = (u + (p - 1 - r)) / p
+            grown[..., r + 1] += offset * weights[..., r]
+            grown[..., r] += (1.0 - offset) * weights[..., r]
+        weights = grown
+    return weights

@@ -224,7 +224,9 @@ def load(
 def _self_test(model: Model) -> None:
     artifact = model.artifact
     if artifact.golden_x is None or artifact.golden_y is None:
-        raise VerificationError("the artifact carries no golden vectors", fix="compile it again, or load without self_test")
+        raise VerificationError(
+            "the artifact carries no golden vectors", fix="compile it again, or load without self_test"
+        )
     y = model._run_rows(artifact.golden_x)
     same = (y.view(np.uint32) == artifact.golden_y.view(np.uint32)) | (np.isnan(y) & np.isnan(artifact.golden_y))
     if not same.all():

@@ -15,14 +15,17 @@ from numpy.typing import NDArray
 
 from lutkan.artifact.program import (
     BaseTable,
+    IntegerRows,
     KANOp,
     LayerNormOp,
     LinearOp,
     Op,
+    ProductTable,
     Program,
-    SegmentTable,
+    Table,
 )
 from lutkan.runtimes import numba_functions, reference
+from lutkan.runtimes.numba_basis import prepare_basis, prepare_product
 from lutkan.runtimes.numba_functions import KIND_IDS
 
 __all__ = ["prepare"]
@@ -111,7 +114,11 @@ def _prepare_kan(op: KANOp, packed: list[NDArray[Any]]) -> Step:
     return run
 
 
-def _prepare_table(table: SegmentTable | BaseTable, packed: list[NDArray[Any]]) -> Adder:
+def _prepare_table(table: Table, packed: list[NDArray[Any]]) -> Adder:
+    if isinstance(table, IntegerRows):
+        return prepare_basis(table, packed)
+    if isinstance(table, ProductTable):
+        return prepare_product(table, packed)
     if isinstance(table, BaseTable):
         function, dense = KIND_IDS[table.function], _keep(table.weight, packed)
         return lambda x, sums: _add_base(x, function, dense, sums)

@@ -13,16 +13,22 @@ from lutkan.artifact.program import (
     ActivationOp,
     AffineOp,
     BaseTable,
+    BasisTable,
+    IntegerRows,
     KANOp,
+    KnotTable,
     LayerNormOp,
     LinearOp,
     Op,
     ProductOp,
+    ProductTable,
     Program,
+    RadialTable,
     SegmentTable,
     SelectOp,
 )
 from lutkan.numerics import float32
+from lutkan.numerics.fixed_point import WEIGHT_SUM
 
 __all__ = ["locate", "run", "run_kan", "run_step", "segment_edges"]
 
@@ -96,10 +102,7 @@ def run_kan(op: KANOp, x: F32) -> F32:
             seen = run_step(step, seen)
         if op.inputs is not None:
             seen = seen[:, op.inputs]
-        if isinstance(branch.table, BaseTable):
-            _add_base(branch.table, seen, sums)
-        else:
-            _add_segments(branch.table, seen, sums)
+        _ADD[type(branch.table)](branch.table, seen, sums)
         sums[np.isnan(seen).any(axis=1)] = np.nan
     if op.outputs is None:
         return sums if op.bias is None else sums + op.bias
@@ -173,3 +176,132 @@ def _add_segments(table: SegmentTable, x: F32, sums: F32) -> None:
     k, r, w, inside = locate(table, x)
     for i in range(x.shape[1]):
         sums += segment_edges(table, x[:, i], i, k[:, i], r[:, i], w[:, i], inside[:, i])
+
+
+def encode(table: IntegerRows, x: F32) -> tuple[I64, I64]:
+    """Find segment and integer weights of every input of a basis table.
+
+    Returns
+    -------
+    segment : int64 [N, in]
+    weights : int64 [N, in, taps]
+        Of the rows `segment - table.shift + t`.
+    """
+    if isinstance(table, KnotTable):
+        return _encode_knots(table, x)
+    v = (x - table.low) * table.inverse
+    if isinstance(table, RadialTable):
+        p = _floor_clamped(v, table.positions)
+        return np.zeros_like(p), table.weights[p].astype(np.int64)
+    p = _floor_clamped(v, table.segments << table.position_bits)
+    return p >> table.position_bits, table.weights[p & ((1 << table.position_bits) - 1)].astype(np.int64)
+
+
+def _floor_clamped(v: F32, count: int) -> I64:
+    clamped = np.maximum(np.minimum(v, np.float32(count - 1)), _ZERO)
+    return np.where(np.isnan(clamped), _ZERO, clamped).astype(np.int64)
+
+
+def _encode_knots(table: KnotTable, x: F32) -> tuple[I64, I64]:
+    """Evaluate the `degree + 1` bases of an interval by the triangular scheme, and round their running sum."""
+    knots = np.broadcast_to(table.knots, (table.in_features, table.knots.shape[1]))
+    segment = np.full(x.shape, -1, dtype=np.int64)
+    for knot in knots.T:
+        segment += x >= knot
+    inside = (segment >= 0) & (segment < table.segments)
+    segment = np.where(inside, segment, 0)
+    padded = np.broadcast_to(table.padded_knots, (table.in_features, table.knots.shape[1] + 2 * table.degree))
+    rows, k = np.arange(table.in_features), segment + table.degree
+    basis = [np.ones(x.shape, dtype=np.float32)]
+    for p in range(1, table.degree + 1):
+        grown, saved = [], np.zeros(x.shape, dtype=np.float32)
+        for r in range(p):
+            to_right, to_left = padded[rows, k + r + 1] - x, x - padded[rows, k + r + 1 - p]
+            part = basis[r] / (to_right + to_left)
+            grown.append(saved + to_right * part)
+            saved = to_left * part
+        basis = [*grown, saved]
+    total = np.float32(WEIGHT_SUM[table.kernel_bits])
+    weights = np.zeros((*x.shape, 4), dtype=np.int64)
+    running, before = np.zeros(x.shape, dtype=np.float32), np.zeros(x.shape, dtype=np.int64)
+    for t in range(table.degree):
+        running = running + basis[t]
+        upto = _floor_clamped(running * total + _HALF, int(total) + 1)
+        upto = np.maximum(upto, before)
+        weights[..., t] = upto - before
+        before = upto
+    weights[..., table.degree] = int(total) - before
+    return segment, weights * inside[..., None]
+
+
+def _add_basis(table: IntegerRows, x: F32, sums: F32) -> None:
+    segment, weights = encode(table, x)
+    q = table.coefficients.astype(np.int64)
+    total = np.zeros(sums.shape, dtype=np.int64)
+    for i in range(x.shape[1]):
+        for t in range(weights.shape[2]):
+            row = segment[:, i] - table.shift + t
+            stored = (row >= 0) & (row < table.rows)
+            weight = np.where(stored, weights[:, i, t], 0)
+            total += weight[:, None] * q[i, np.clip(row, 0, table.rows - 1)]
+    sums += total.astype(np.float32) * table.scale
+    if isinstance(table, BasisTable) and table.outside == "linear":
+        _add_linear_tails(table, (x - table.low) * table.inverse, sums)
+    if isinstance(table, BasisTable) and table.base is not None:
+        _add_base_tails(table, x, segment, weights, sums)
+
+
+def _add_linear_tails(table: BasisTable, v: F32, sums: F32) -> None:
+    """Go on with the border's slope: `(c[2] - c[0]) / 2` an interval for a cubic spline, `c[1] - c[0]` below."""
+    end = np.float32(table.segments << table.position_bits)
+    apart, factor = table.slope
+    q = table.coefficients.astype(np.float32)
+    for i in range(v.shape[1]):
+        left, right = v[:, i] < _ZERO, v[:, i] > end
+        for rows, slope, excess in (
+            (left, q[i, apart] - q[i, 0], v[:, i]),
+            (right, q[i, -1] - q[i, -1 - apart], v[:, i] - end),
+        ):
+            sums[rows] += (slope * (excess[rows, None] * np.float32(factor))) * table.scale
+
+
+def _add_base_tails(table: BasisTable, x: F32, segment: I64, weights: I64, sums: F32) -> None:
+    """Add function - fit where the fit does not hold."""
+    low, high = (np.broadcast_to(bound, x.shape[1]) for bound in (table.fold_low, table.fold_high))
+    fit_rows = np.broadcast_to(table.base_rows, (x.shape[1], table.rows))
+    for i in range(x.shape[1]):
+        rows = np.flatnonzero((x[:, i] < low[i]) | (x[:, i] > high[i]))
+        if not rows.size:
+            continue
+        fit = np.zeros(rows.size, dtype=np.float32)
+        for t in range(table.taps):
+            row = segment[rows, i] - table.shift + t
+            stored = (row >= 0) & (row < table.rows)
+            part = weights[rows, i, t].astype(np.float32) * fit_rows[i, np.clip(row, 0, table.rows - 1)]
+            fit += np.where(stored, part, _ZERO)
+        gap = float32.ACTIVATIONS[table.base](x[rows, i]) - fit  # type: ignore[index]
+        sums[rows] += (table.base_q[i].astype(np.float32) * gap[:, None]) * table.base_scale  # type: ignore[index]
+
+
+def _add_product(table: ProductTable, x: F32, sums: F32) -> None:
+    step = np.float32(table.step)
+    value = float32.ACTIVATIONS[table.function](x)
+    v = value * (_ONE / step) + np.float32(table.zero + 0.5)
+    coded = (v >= _ZERO) & (v < np.float32(table.levels))
+    code = np.where(coded, np.floor(np.where(coded, v, _ZERO)).astype(np.int64), table.zero)
+    total = (code - table.zero) @ table.coefficients.astype(np.int64)
+    sums += total.astype(np.float32) * (table.scale * step)
+    q = table.coefficients.astype(np.float32)
+    for i in range(x.shape[1]):
+        rows = np.flatnonzero(~coded[:, i])
+        sums[rows] += (q[i] * value[rows, i, None]) * table.scale
+
+
+_ADD = {
+    SegmentTable: _add_segments,
+    BaseTable: _add_base,
+    BasisTable: _add_basis,
+    KnotTable: _add_basis,
+    RadialTable: _add_basis,
+    ProductTable: _add_product,
+}

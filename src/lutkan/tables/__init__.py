@@ -1,12 +1,16 @@
 """From the network IR to tables: specs, sampling, quantization, compilation."""
 
-from lutkan.tables.compile import calibration_rows, compile_network
+from lutkan.tables.basis import BasisValues
+from lutkan.tables.compile import calibration_rows, compile_network, table_domain
 from lutkan.tables.plan import BaseValues, BranchPlan, LayerPlan, plan_network
 from lutkan.tables.segment import SegmentValues
-from lutkan.tables.spec import LayerSpec, SegmentSpec, Spec, resolve_spec
+from lutkan.tables.spec import NAMED_SPECS, BasisSpec, LayerSpec, SegmentSpec, Spec, resolve_spec
 
 __all__ = [
+    "NAMED_SPECS",
     "BaseValues",
+    "BasisSpec",
+    "BasisValues",
     "BranchPlan",
     "LayerPlan",
     "LayerSpec",
@@ -17,4 +21,5 @@ __all__ = [
     "compile_network",
     "plan_network",
     "resolve_spec",
+    "table_domain",
 ]

@@ -26,11 +26,12 @@ from lutkan.artifact.program import (
 )
 from lutkan.errors import InputError, SpecError
 from lutkan.ir import Activation, Affine, KANLayer, LayerNorm, Linear, Network, Product, Select, Step
+from lutkan.tables.basis import BasisValues, quantize_basis, quantize_product
 from lutkan.tables.plan import BaseValues, LayerPlan, plan_network
-from lutkan.tables.segment import quantize_segments
-from lutkan.tables.spec import Spec
+from lutkan.tables.segment import SegmentValues, quantize_segments
+from lutkan.tables.spec import BasisSpec, SegmentSpec, Spec
 
-__all__ = ["SAMPLE_ROWS", "calibration_rows", "compile_network"]
+__all__ = ["SAMPLE_ROWS", "calibration_rows", "compile_network", "table_domain"]
 
 F64 = NDArray[np.float64]
 #: Rows that stand in for calibration data when there are none, drawn from the input domain with seed 0.
@@ -142,10 +143,17 @@ def _outside_share(plan: LayerPlan, trace: Sequence[F64]) -> float:
         x = trace[plan.step]
         for step in branch.pre:
             x = step.evaluate(x)
-        knots = branch.values.knots
+        low, high = table_domain(branch.values)
         x = x[:, plan.inputs]
-        return float(np.mean((x < knots[:, 0]) | (x > knots[:, -1])))
+        return float(np.mean((x < low) | (x > high)))
     return 0.0
+
+
+def table_domain(values: SegmentValues | BasisValues) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return the ends of what a table covers, [in or 1] each."""
+    if isinstance(values, SegmentValues):
+        return values.knots[:, 0], values.knots[:, -1]
+    return values.fold if values.fold is not None else (values.low, values.low + values.segments * values.width)
 
 
 def _f32(values: F64, where: str) -> NDArray[np.float32]:
@@ -164,10 +172,16 @@ def _kan_op(plan: LayerPlan) -> KANOp:
     for branch in plan.branches:
         pre = tuple(_pre_op(step, n_in, where) for step in branch.pre)
         values = branch.values
-        if isinstance(values, BaseValues):
+        if isinstance(values, SegmentValues) and isinstance(plan.spec, SegmentSpec):
+            table = quantize_segments(values, plan.spec)
+        elif isinstance(values, BasisValues) and isinstance(plan.spec, BasisSpec):
+            table = quantize_basis(values, plan.spec, where)
+        elif isinstance(values, BaseValues) and isinstance(plan.spec, BasisSpec):
+            table = quantize_product(values.function, values.weight, values.seen, plan.spec)
+        elif isinstance(values, BaseValues):
             table = BaseTable(values.function, _f32(values.weight, f"{where} base weights"))
         else:
-            table = quantize_segments(values, plan.spec)
+            raise SpecError(f"{where}: {type(values).__name__} under {type(plan.spec).__name__}", "values of that spec")
         branches.append(BranchOp(pre, table))
     all_outputs = len(plan.outputs) == n_out
     bias = layer.bias if layer.bias is not None else (None if all_outputs else np.zeros(n_out))

@@ -8,31 +8,35 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Union
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lutkan.artifact.program import KANOp, Program, SegmentTable
+from lutkan.artifact.program import BasisTable, IntegerRows, KANOp, Program, SegmentTable
 from lutkan.errors import SpecError
 from lutkan.ir import Activation, Affine, Branch, EdgeBank, KANLayer, LayerNorm, NamedFunction, Network
+from lutkan.numerics import functions
+from lutkan.tables.basis import BasisValues, tabulate_basis, will_fold
 from lutkan.tables.liveness import live_features
 from lutkan.tables.segment import EdgeGroup, SegmentValues, require_float32_function, sample_segments
-from lutkan.tables.spec import SegmentSpec, Spec
+from lutkan.tables.spec import LayerSpec, SegmentSpec, Spec
 
 __all__ = ["BaseValues", "BranchPlan", "LayerPlan", "plan_network"]
 
 F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
-Glue = Union[Affine, LayerNorm, Activation]
+_T = TypeVar("_T", SegmentTable, IntegerRows)
+Glue = Affine | LayerNorm | Activation
 
 
 @dataclass(frozen=True, eq=False)
 class BaseValues:
-    """An analytic branch: a function and its weights, float64 [in, out]."""
+    """An analytic branch: a function, its weights, float64 [in, out], and the range of its calibrated values."""
 
     function: str
     weight: F64
+    seen: tuple[float, float] = (-1.0, 1.0)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -44,7 +48,7 @@ class BranchPlan:
     """One table of a layer: the steps before it (on all features), its values, and the edges they were taken from."""
 
     pre: tuple[Glue, ...]
-    values: SegmentValues | BaseValues
+    values: SegmentValues | BasisValues | BaseValues
     group: EdgeGroup | None = None
 
 
@@ -57,7 +61,7 @@ class LayerPlan:
     step : int
         Number of the layer's step in the network.
     layer : KANLayer
-    spec : SegmentSpec
+    spec : SegmentSpec or BasisSpec
     inputs, outputs : int64 arrays
         Live features; what is left out is not computed.
     branches : tuple of BranchPlan
@@ -65,7 +69,7 @@ class LayerPlan:
 
     step: int
     layer: KANLayer
-    spec: SegmentSpec
+    spec: LayerSpec
     inputs: I64
     outputs: I64
     branches: tuple[BranchPlan, ...]
@@ -113,35 +117,58 @@ def plan_network(
 
 
 def _plan_layer(
-    layer: KANLayer, spec: SegmentSpec, inputs: I64, outputs: I64, rows: F64 | None, op: KANOp | None
+    layer: KANLayer, spec: LayerSpec, inputs: I64, outputs: I64, rows: F64 | None, op: KANOp | None
 ) -> tuple[BranchPlan, ...]:
     where = f"layer {layer.name!r}" if layer.name else "layer"
     analytic, tabulated = _split(layer, spec, where)
     plans: list[BranchPlan] = []
     for coupling, branches in _groups(tabulated):
-        calibrated = None
+        seen = calibrated = None
         if rows is not None and len(rows):
             seen = rows
             for step in coupling:
                 seen = step.evaluate(seen)
             calibrated = seen.min(axis=0), seen.max(axis=0)
-        group = EdgeGroup(where, branches, calibrated).take(inputs, outputs)
-        if op is None:
-            values = sample_segments(group, spec)
+        group = EdgeGroup(where, branches, calibrated, seen).take(inputs, outputs)
+        if isinstance(spec, SegmentSpec):
+            if op is None:
+                values = sample_segments(group, spec)
+            else:
+                values = _sample_like(group, spec, _compiled_table(op, len(plans), SegmentTable))
         else:
-            values = _sample_like(group, spec, _segment_table(op, len(plans)))
+            compiled = None if op is None else _compiled_table(op, len(plans), IntegerRows)
+            fixed = compiled if isinstance(compiled, BasisTable) else None
+            candidate = next((b for b in analytic if b.pre == coupling == ()), None)
+            if compiled is None:
+                fold = candidate is not None and will_fold(group, candidate.bank, spec)
+            else:
+                fold = fixed is not None and fixed.base is not None
+            base = candidate.bank.take(inputs, outputs) if fold and candidate is not None else None
+            analytic = [b for b in analytic if base is None or b is not candidate]
+            values = tabulate_basis(group, base, spec, fixed)
         plans.append(BranchPlan(coupling, values, group))
     for branch in analytic:
         bank = branch.bank.take(inputs, outputs)
-        plans.append(BranchPlan(branch.pre, BaseValues(bank.basis.name, bank.weights[:, 0, :])))
+        plans.append(BranchPlan(branch.pre, _base_values(branch, bank, spec, rows, inputs)))
     if not plans:  # every edge is zero; the layer still has to give its bias
         plans.append(BranchPlan((), BaseValues("identity", np.zeros((len(inputs), len(outputs))))))
     return tuple(plans)
 
 
-def _segment_table(op: KANOp, index: int) -> SegmentTable:
+def _base_values(branch: Branch, bank: EdgeBank, spec: LayerSpec, rows: F64 | None, inputs: I64) -> BaseValues:
+    name = bank.basis.name
+    if rows is None or not len(rows) or isinstance(spec, SegmentSpec):
+        return BaseValues(name, bank.weights[:, 0, :])
+    for step in branch.pre:
+        rows = step.evaluate(rows)
+    tails = [(1.0 - spec.cover) / 2.0, 1.0 - (1.0 - spec.cover) / 2.0]
+    low, high = np.quantile(functions.apply(name, rows[:, inputs]), tails)
+    return BaseValues(name, bank.weights[:, 0, :], (float(low), float(high)))
+
+
+def _compiled_table(op: KANOp, index: int, kind: type[_T]) -> _T:
     table = op.branches[index].table if index < len(op.branches) else None
-    if not isinstance(table, SegmentTable):
+    if not isinstance(table, kind):
         raise SpecError(f"layer {op.name!r}: the artifact's tables are not those of this network", "the same network")
     return table
 
@@ -158,11 +185,11 @@ def _sample_like(group: EdgeGroup, spec: SegmentSpec, table: SegmentTable) -> Se
     return sample_segments(fixed, spec, table.knots)
 
 
-def _split(layer: KANLayer, spec: SegmentSpec, where: str) -> tuple[list[Branch], list[Branch]]:
+def _split(layer: KANLayer, spec: LayerSpec, where: str) -> tuple[list[Branch], list[Branch]]:
     """Split the branches into those that stay analytic and those that are tabulated."""
     branches = [b for b in layer.branches if not _is_zero(b)]
     bases = [b for b in branches if b.bank.role == "base" and isinstance(b.bank.basis, NamedFunction)]
-    if spec.value == "phi" or not bases:
+    if not bases or (isinstance(spec, SegmentSpec) and spec.value == "phi"):
         return [], branches
     for branch in bases:
         require_float32_function(where, branch.bank.basis.name)

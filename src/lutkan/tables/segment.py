@@ -39,11 +39,14 @@ class EdgeGroup:
         `pre` holds elementwise steps only; they are folded into the table.
     calibrated : (float64 [in], float64 [in]) or None
         Smallest and largest value of each input on the calibration rows.
+    seen : float64 [N, in] or None
+        The inputs on the calibration rows.
     """
 
     where: str
     branches: tuple[Branch, ...]
     calibrated: tuple[F64, F64] | None = None
+    seen: F64 | None = None
 
     @property
     def in_features(self) -> int:
@@ -66,7 +69,16 @@ class EdgeGroup:
             Branch(b.bank.take(inputs, outputs), tuple(_take(step, inputs) for step in b.pre)) for b in self.branches
         )
         calibrated = None if self.calibrated is None else (self.calibrated[0][inputs], self.calibrated[1][inputs])
-        return EdgeGroup(self.where, branches, calibrated)
+        seen = None if self.seen is None else self.seen[:, inputs]
+        return EdgeGroup(self.where, branches, calibrated, seen)
+
+    def covered(self, share: float, *, shared: bool) -> tuple[F64, F64] | None:
+        """Return the interval that holds `share` of the calibrated inputs, float64 [1] for all or [in] each."""
+        if self.seen is None or self.seen.size == 0:
+            return None
+        tails = [(1.0 - share) / 2.0, 1.0 - (1.0 - share) / 2.0]
+        low, high = np.quantile(self.seen.reshape(-1, 1) if shared else self.seen, tails, axis=0)
+        return low, high
 
 
 def _take(step: object, inputs: NDArray[np.int64]) -> Affine | Activation:

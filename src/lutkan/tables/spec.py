@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from lutkan.errors import SpecError
 
-__all__ = ["NAMED_SPECS", "LayerSpec", "SegmentSpec", "Spec", "resolve_spec"]
+__all__ = ["NAMED_SPECS", "BasisSpec", "LayerSpec", "SegmentSpec", "Spec", "resolve_spec"]
 
 Domain = tuple[float, float]
 
@@ -111,6 +111,74 @@ class SegmentSpec:
         return {"type": "SegmentSpec", "version": 1, "data": _plain(asdict(self))}
 
 
+@dataclass(frozen=True)
+class BasisSpec:
+    """Integer basis tables: coefficient rows times tabulated basis weights (docs/spec/semantics.md section 5).
+
+    Attributes
+    ----------
+    coefficient_bits : {16, 8, 4, 3, 2}
+        4 and fewer are storage forms, unpacked to 8 bits on load.
+    position_bits : int or None
+        Weights an interval are sampled at `2^position_bits` places; None takes 8 (10 with 16-bit coefficients).
+    base : {"auto", "fold", "apart"}
+        Whether the base branch is folded into the rows by a spline fit, or kept as an integer product. "auto" folds
+        where the base branch sees the same input as uniform B-splines.
+    cover : float
+        Share of the calibrated inputs over which the folded rows reach; the others take an exact float32 path.
+    segments : int or None
+        Intervals of the projection, for edges that are not uniform B-splines; None takes 32.
+    domain : (float, float) or None
+        Domain of the projection; None takes the calibrated range, or the interval where the edges live.
+    keep_masked : bool
+        Keep inputs and outputs without a live edge.
+
+    Raises
+    ------
+    SpecError
+        A field has a value that is not allowed.
+
+    Examples
+    --------
+    >>> BasisSpec(coefficient_bits=4).resolved_position_bits
+    8
+    """
+
+    coefficient_bits: Literal[16, 8, 4, 3, 2] = 8
+    position_bits: int | None = None
+    base: Literal["auto", "fold", "apart"] = "auto"
+    cover: float = 0.999
+    segments: int | None = None
+    domain: Domain | None = None
+    keep_masked: bool = False
+
+    def __post_init__(self) -> None:
+        where = "BasisSpec."
+        _one_of(where + "coefficient_bits", self.coefficient_bits, (16, 8, 4, 3, 2))
+        _one_of(where + "base", self.base, ("auto", "fold", "apart"))
+        for name, low, high in (("position_bits", 0, 12), ("segments", 1, 4096)):
+            value = getattr(self, name)
+            if value is not None and (
+                isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high
+            ):
+                raise SpecError(f"{where}{name} = {value!r}", f"None, or an integer from {low} to {high}")
+        if not isinstance(self.cover, (int, float)) or not 0.0 < self.cover <= 1.0:
+            raise SpecError(f"{where}cover = {self.cover!r}", "a share above 0, at most 1")
+        if self.domain is not None:
+            object.__setattr__(self, "domain", _interval(where + "domain", self.domain))
+
+    @property
+    def resolved_position_bits(self) -> int:
+        """The position bits in force."""
+        if self.position_bits is not None:
+            return self.position_bits
+        return 10 if self.coefficient_bits == 16 else 8
+
+    def to_json(self) -> dict[str, Any]:
+        """Return `{type, version, data}`."""
+        return {"type": "BasisSpec", "version": 1, "data": _plain(asdict(self))}
+
+
 def _interval(where: str, value: object) -> Domain:
     try:
         low, high = (float(v) for v in value)  # type: ignore[union-attr]
@@ -125,8 +193,8 @@ def _plain(data: dict[str, Any]) -> dict[str, Any]:
     return {key: list(value) if isinstance(value, tuple) else value for key, value in data.items()}
 
 
-LayerSpec = SegmentSpec
-_LAYER_SPECS: Mapping[str, type[LayerSpec]] = {"SegmentSpec": SegmentSpec}
+LayerSpec = SegmentSpec | BasisSpec
+_LAYER_SPECS: Mapping[str, type[SegmentSpec] | type[BasisSpec]] = {"SegmentSpec": SegmentSpec, "BasisSpec": BasisSpec}
 
 
 @dataclass(frozen=True)
@@ -214,8 +282,14 @@ def _layer_spec(data: object) -> LayerSpec:
     return kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in body.items()})
 
 
-#: Fixed names; `segment-<dtype>-L<samples>` is understood for any number of samples.
-NAMED_SPECS = ("segment-int8-L64", "segment-uint8-L16")
+#: Specs by name; `segment-<dtype>-L<samples>` is understood for any number of samples.
+NAMED_SPECS: Mapping[str, LayerSpec] = {
+    "int16": BasisSpec(coefficient_bits=16),
+    "int8": BasisSpec(),
+    "int4": BasisSpec(coefficient_bits=4),
+    "segment-int8-L64": SegmentSpec(),
+    "segment-uint8-L16": SegmentSpec(samples=16, dtype="uint8"),
+}
 _SEGMENT_NAME = re.compile(r"segment-(int8|uint8)-L(\d{1,6})")
 
 
@@ -239,16 +313,18 @@ def resolve_spec(spec: Spec | LayerSpec | str | Mapping[str, Any] | None) -> Spe
     """
     if isinstance(spec, Spec):
         return spec
-    if isinstance(spec, SegmentSpec):
+    if isinstance(spec, (SegmentSpec, BasisSpec)):
         return Spec(spec)
     if isinstance(spec, Mapping):
         return Spec.from_json(spec) if spec.get("type") == "Spec" else Spec(_layer_spec(spec))
     if isinstance(spec, str):
+        if spec in NAMED_SPECS:
+            return Spec(NAMED_SPECS[spec])
         match = _SEGMENT_NAME.fullmatch(spec)
         if match:
             return Spec(SegmentSpec(samples=int(match[2]), dtype=match[1]))  # type: ignore[arg-type]
     raise SpecError(
         f"spec {spec!r}",
-        "segment-int8-L<samples>, segment-uint8-L<samples>, a SegmentSpec, a Spec, or its JSON form",
-        'pass spec="segment-int8-L64"',
+        "int16, int8, int4, segment-int8-L<samples>, segment-uint8-L<samples>, a spec object or its JSON form",
+        'pass spec="int8"',
     )

@@ -13,7 +13,7 @@ from lutkan.artifact.program import KANOp, SegmentTable
 from lutkan.errors import InputError, VerificationError
 from lutkan.ir import Network
 from lutkan.runtimes import load, reference
-from lutkan.tables import LayerPlan, SegmentValues
+from lutkan.tables import BaseValues, LayerPlan, table_domain
 from lutkan.verify.twin import Plans, branch_input, evaluate_layer, plan_of, trace_twin
 
 __all__ = ["ErrorFigures", "LayerReport", "VerifyReport", "WorstEdge", "verify"]
@@ -149,7 +149,8 @@ class VerifyReport:
             f"  {'artifact - model':<22}{self.max_abs:>12.3g}{self.mae:>12.3g}",
             f"  {'  approximation':<22}{self.approximation.max_abs:>12.3g}{self.approximation.mae:>12.3g}",
             f"  {'  quantization':<22}{self.quantization.max_abs:>12.3g}{self.quantization.mae:>12.3g}",
-            f"  equal decisions {100 * self.agreement:.3f} %; worst at row {self.worst_row}, output {self.worst_output}",
+            f"  equal decisions {100 * self.agreement:.3f} %; "
+            f"worst at row {self.worst_row}, output {self.worst_output}",
         ]
         for layer in self.layers:
             lines.append(
@@ -266,10 +267,10 @@ def _layer_report(artifact: Artifact, plan: LayerPlan, x: F64, usable: NDArray[n
     y, twin, exact = _layer_outputs(artifact, plan, x[usable])
     outside = 0.0
     for branch in plan.branches:
-        if isinstance(branch.values, SegmentValues):
+        if not isinstance(branch.values, BaseValues):
             seen = branch_input(plan, branch, x[usable])
-            knots = branch.values.knots
-            outside = float(np.mean((seen < knots[:, 0]) | (seen > knots[:, -1])))
+            low, high = table_domain(branch.values)
+            outside = float(np.mean((seen < low) | (seen > high)))
             break
     return LayerReport(
         plan.step, plan.layer.name, _figures(y - exact), _figures(twin - exact), _figures(y - twin), outside

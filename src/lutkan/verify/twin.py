@@ -15,7 +15,7 @@ from lutkan.artifact import Artifact
 from lutkan.errors import SpecError, VerificationError
 from lutkan.ir import Network
 from lutkan.numerics import functions
-from lutkan.tables import BaseValues, BranchPlan, LayerPlan, SegmentValues, Spec, plan_network
+from lutkan.tables import BaseValues, BasisValues, BranchPlan, LayerPlan, SegmentValues, Spec, plan_network
 
 __all__ = ["evaluate_layer", "plan_of", "segment_edges", "trace_twin"]
 
@@ -61,6 +61,9 @@ def evaluate_layer(plan: LayerPlan, x: F64) -> F64:
             seen = branch_input(plan, branch, x)
             if isinstance(branch.values, BaseValues):
                 y[:, plan.outputs] += functions.apply(branch.values.function, seen) @ branch.values.weight
+                continue
+            if isinstance(branch.values, BasisValues):
+                y[:, plan.outputs] += branch.values.evaluate(seen)
                 continue
             for i in range(seen.shape[1]):
                 y[:, plan.outputs] += segment_edges(branch.values, seen[:, i], i)
