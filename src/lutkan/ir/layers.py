@@ -53,7 +53,9 @@ class Select:
         indices = np.asarray(self.indices, dtype=np.int64)
         object.__setattr__(self, "indices", indices)
         if indices.size == 0 or indices.min() < 0 or indices.max() >= self.in_features:
-            raise ImportModelError(f"selected features {indices.tolist()}", f"0 to {self.in_features - 1}, at least one")
+            raise ImportModelError(
+                f"selected features {indices.tolist()}", f"0 to {self.in_features - 1}, at least one"
+            )
 
     def evaluate(self, x: F64) -> F64:
         return x[:, self.indices]
