@@ -7,7 +7,7 @@ that they may be folded into a table or applied to a selection of features.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import ClassVar, Union
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -261,7 +261,7 @@ class Product:
         return f"{sum(len(g) > 1 for g in self.groups)} multiplication nodes"
 
 
-Glue = Union[Select, Affine, LayerNorm, Activation, Linear, Product]
+Glue = Select | Affine | LayerNorm | Activation | Linear | Product
 
 
 @dataclass(frozen=True, eq=False)
@@ -399,4 +399,4 @@ class KANLayer:
         return f"KAN {self.shape[0]} -> {self.shape[1]}"
 
 
-Step = Union[Glue, KANLayer]
+Step = Glue | KANLayer

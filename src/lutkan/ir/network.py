@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lutkan.errors import ImportModelError, InputError
+from lutkan.errors import ImportModelError
 from lutkan.ir.banks import EdgeBank
 from lutkan.ir.layers import KANLayer, Step
+from lutkan.numerics.rows import real_rows
 
 __all__ = ["Network", "Source"]
 
@@ -125,25 +126,21 @@ class Network:
         """
         values = [self._rows(X)]
         size = self._chunk_rows()
-        for step in self.steps:
-            x = values[-1]
-            parts = [step.evaluate(x[start : start + size]) for start in range(0, max(len(x), 1), size)]
-            values.append(np.concatenate(parts))
+        with np.errstate(over="ignore", invalid="ignore"):  # infinite inputs are no surprise
+            for step in self.steps:
+                x = values[-1]
+                parts = [step.evaluate(x[start : start + size]) for start in range(0, max(len(x), 1), size)]
+                values.append(np.concatenate(parts))
         return values
 
     def _run(self, x: F64) -> F64:
-        for step in self.steps:
-            x = step.evaluate(x)
+        with np.errstate(over="ignore", invalid="ignore"):
+            for step in self.steps:
+                x = step.evaluate(x)
         return x
 
     def _rows(self, X: object) -> F64:
-        array = np.asarray(X)
-        if array.dtype.kind not in "fiub" or array.ndim != 2 or array.shape[1] != self.in_features:
-            raise InputError(
-                f"X has dtype {array.dtype} and shape {array.shape}",
-                f"a numeric array of shape [N, {self.in_features}]",
-            )
-        return array.astype(np.float64)
+        return real_rows("X", X, self.in_features).astype(np.float64)
 
     def _chunk_rows(self) -> int:
         """Rows at a time, so that the basis values of the widest layer stay below about 64 MB."""

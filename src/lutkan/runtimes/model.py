@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from lutkan.artifact import Artifact, Program
 from lutkan.errors import InputError, RuntimeUnavailableError, VerificationError
+from lutkan.numerics.rows import real_rows
 from lutkan.runtimes import reference
 
 __all__ = ["RUNTIMES", "Model", "available_runtimes", "load"]
@@ -127,12 +128,8 @@ class Model:
         }
 
     def _rows(self, X: object) -> tuple[F32, bool]:
-        array = np.asarray(X)
-        if array.dtype.kind not in "fiub":
-            raise InputError(f"X has dtype {array.dtype}", "real numbers: float, integer or bool")
+        array = real_rows("X", X, self._in, single=True)
         single = array.ndim == 1
-        if array.ndim not in (1, 2) or array.shape[-1] != self._in:
-            raise InputError(f"X has shape {array.shape}", f"[N, {self._in}] or [{self._in}]")
         with np.errstate(over="ignore"):
             x = np.ascontiguousarray(array, dtype=np.float32).reshape(-1, self._in)
         if self._nan == "error" and np.isnan(x).any():
