@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -12,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lutkan.artifact import checks
 from lutkan.artifact.codec import decode_program, encode_program
 from lutkan.artifact.container import pack, unpack
 from lutkan.artifact.limits import MAX_FILE_BYTES
@@ -43,6 +46,11 @@ class Artifact:
     info: Mapping[str, Any] = field(default_factory=dict)
     golden_x: F32 | None = None
     golden_y: F32 | None = None
+
+    def __post_init__(self) -> None:
+        for array in (*encode_program(self.program)[1].values(), self.golden_x, self.golden_y):
+            if array is not None:
+                array.flags.writeable = False
 
     @cached_property
     def _packed(self) -> bytes:
@@ -96,7 +104,8 @@ class Artifact:
             partial.write_bytes(self._packed)
             partial.replace(target)
         except OSError as error:
-            partial.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                partial.unlink()
             raise ArtifactError(f"{target}: cannot be written ({error.strerror})", fix="choose another path") from error
         return target
 
@@ -113,35 +122,12 @@ class Artifact:
         ArtifactError
             The file is absent, damaged, hostile, or of an unknown major version.
         """
-        if isinstance(source, (bytes, bytearray, memoryview)):
-            data = bytes(source)
-        else:
-            path = Path(source)
-            try:
-                size = path.stat().st_size
-                if size > MAX_FILE_BYTES:
-                    raise ArtifactError(f"{path}: {size} bytes", f"at most {MAX_FILE_BYTES} bytes")
-                data = path.read_bytes()
-            except OSError as error:
-                raise ArtifactError(f"{path}: cannot be read ({error.strerror})", "a .lutkan file") from error
+        data = _read(source)
         manifest, arrays = unpack(data)
-        golden = manifest.get("golden")
-        golden_x = golden_y = None
         program_arrays = dict(arrays)
-        if golden is not None:
-            if not isinstance(golden, dict) or golden.get("x") != "golden.x" or golden.get("y") != "golden.y":
-                raise ArtifactError("manifest.golden is malformed", "x: golden.x, y: golden.y")
-            golden_x = program_arrays.pop("golden.x", None)
-            golden_y = program_arrays.pop("golden.y", None)
+        golden_x, golden_y = program_arrays.pop("golden.x", None), program_arrays.pop("golden.y", None)
         program = decode_program(manifest.get("program"), program_arrays)
-        if golden is not None and not (
-            golden_x is not None
-            and golden_y is not None
-            and golden_x.dtype == golden_y.dtype == np.float32
-            and golden_x.shape == (golden.get("rows"), program.in_features)
-            and golden_y.shape == (golden.get("rows"), program.out_features)
-        ):
-            raise ArtifactError("the golden vectors do not fit the network", "float32 [rows, in] and [rows, out]")
+        _require_golden(manifest.get("golden"), golden_x, golden_y, program)
         reserved = ("program", "golden", "format", "format_version", "arrays", "content_id")
         info = {key: value for key, value in manifest.items() if key not in reserved}
         artifact = Artifact(program, info, golden_x, golden_y)
@@ -170,3 +156,37 @@ class Artifact:
 
     def __reduce__(self):
         return (Artifact.open, (self._packed,))
+
+
+def _read(source: object) -> bytes:
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        return bytes(source)
+    try:
+        path = Path(source)  # type: ignore[arg-type]
+    except TypeError as error:
+        raise ArtifactError(f"an artifact of type {type(source).__name__}", "a path, bytes or an Artifact") from error
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):  # a device or a pipe could be read for ever
+            raise ArtifactError(f"{path}: not a regular file", "a .lutkan file")
+        if status.st_size > MAX_FILE_BYTES:
+            raise ArtifactError(f"{path}: {status.st_size} bytes", f"at most {MAX_FILE_BYTES} bytes")
+        return path.read_bytes()
+    except OSError as error:
+        raise ArtifactError(f"{path}: cannot be read ({error.strerror})", "a .lutkan file") from error
+    except ValueError as error:  # a path with a null character
+        raise ArtifactError(f"{str(path)!r}: cannot be read ({error})", "a .lutkan file") from error
+
+
+def _require_golden(entry: object, x: F32 | None, y: F32 | None, program: Program) -> None:
+    """Check the golden vectors: all of `golden` in the manifest and its two arrays, or nothing of it."""
+    if entry is None and x is None and y is None:
+        return
+    whole = isinstance(entry, dict) and set(entry) == {"rows", "x", "y"} and type(entry["rows"]) is int
+    if x is None or y is None or not whole or entry != {"rows": len(x), "x": "golden.x", "y": "golden.y"}:
+        raise ArtifactError(
+            "manifest.golden and the arrays golden.x and golden.y do not go together",
+            "rows: their number, x: golden.x, y: golden.y; or nothing of it",
+        )
+    checks.array("golden.x", x, "float32", (None, program.in_features))
+    checks.array("golden.y", y, "float32", (len(x), program.out_features))

@@ -42,7 +42,7 @@ def integer(where: str, value: object, low: int, high: int) -> None:
 
 def choice(where: str, value: object, allowed: tuple[str, ...]) -> None:
     """Check one of several words."""
-    if value not in allowed:
+    if not isinstance(value, str) or value not in allowed:  # an array would compare elementwise
         fail(where, f"is {value!r}", ", ".join(allowed))
 
 

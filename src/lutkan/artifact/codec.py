@@ -65,7 +65,7 @@ def decode_program(body: object, arrays: Mapping[str, NDArray[Any]]) -> Program:
     if left:
         raise ArtifactError(f"array {left[0]!r} belongs to no operation", "only arrays that operations name")
     program = Program(body["in_features"], steps)
-    if program.out_features != body["out_features"]:
+    if type(body["out_features"]) is not int or program.out_features != body["out_features"]:
         raise ArtifactError(
             f"manifest.program.out_features is {body['out_features']!r}", f"{program.out_features}, what the steps give"
         )

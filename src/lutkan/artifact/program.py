@@ -139,6 +139,8 @@ class LinearOp:
 
     def __post_init__(self) -> None:
         checks.array("linear.weight", self.weight, "float32", (None, None))
+        if self.weight.size == 0:
+            checks.fail("linear.weight", f"has shape {list(self.weight.shape)}", "at least one input and one output")
         if self.bias is not None:
             checks.array("linear.bias", self.bias, "float32", (self.weight.shape[1],))
 
@@ -160,7 +162,7 @@ class ProductOp:
         checks.integer("product.in_features", self.in_features, 1, MAX_FEATURES)
         checks.indices("product.indices", self.indices, self.in_features, distinct=False)
         checks.array("product.offsets", self.offsets, "int32", (None,))
-        offsets = self.offsets
+        offsets = self.offsets.astype(np.int64)  # differences of int32 could wrap around
         if offsets.size < 2 or offsets[0] != 0 or offsets[-1] != self.indices.size or (np.diff(offsets) <= 0).any():
             checks.fail("product.offsets", "does not divide the indices into groups", "0 < ... < number of indices")
 
@@ -183,7 +185,8 @@ class SegmentTable:
     interpolation : {"linear", "nearest"}
     boundary : {"half_open", "closed"}
     outside : {"clip", "zero", "base", "linear"}
-        Beyond the knots: the value at the border; nothing; `base_weight * base(x)`; the end segment goes on.
+        Beyond the knots: the value at the border; nothing; `base_weight * base(x)`; the end segment goes on as the
+        straight line through its first and last sample.
     knots : float32 [in or 1, K + 1], ascending
     q : int8 or uint8 [in, K * L, out]
     scale : float32 [in, K, out]
