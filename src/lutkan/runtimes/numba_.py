@@ -82,7 +82,7 @@ def _keep(array: NDArray[Any] | None, packed: list[NDArray[Any]]) -> NDArray[Any
     """Return an aligned, writeable copy, so that a kernel is compiled for one kind of array only."""
     if array is None:
         return None
-    packed.append(np.array(array))
+    packed.append(np.array(array, order="C"))
     return packed[-1]
 
 
@@ -105,11 +105,7 @@ def _prepare_kan(op: KANOp, packed: list[NDArray[Any]]) -> Step:
             for step in pre:
                 seen = step(seen)
             add(np.ascontiguousarray(seen if op.inputs is None else seen[:, op.inputs]), sums)
-        if op.outputs is None:
-            return sums if op.bias is None else sums + op.bias
-        y = np.tile(op.bias, (len(x), 1))
-        y[:, op.outputs] = sums + op.bias[op.outputs]  # type: ignore[index]
-        return y
+        return reference.add_bias(op, sums)
 
     return run
 
@@ -125,8 +121,9 @@ def _prepare_table(table: Table, packed: list[NDArray[Any]]) -> Adder:
     knots = _keep(np.broadcast_to(table.knots, (table.shape[0], table.segments + 1)), packed)
     q = _keep(table.q, packed)
     factor = np.float32(1.0) if table.edge_scale is None else table.edge_scale[:, None, :]
-    scale = _keep(table.scale * factor, packed)
-    offset = _EMPTY3 if table.offset is None else _keep(table.offset * factor, packed)
+    with np.errstate(over="ignore"):
+        scale = _keep(table.scale * factor, packed)
+        offset = _EMPTY3 if table.offset is None else _keep(table.offset * factor, packed)
     weight = _EMPTY2 if table.base_weight is None else _keep(table.base_weight, packed)
     kind = 0 if table.base is None else KIND_IDS[table.base]
     closed, nearest = table.boundary == "closed", table.interpolation == "nearest"
@@ -234,7 +231,10 @@ def _add_segments(x, knots, q, scale, offset, samples, closed, nearest, outside,
             sample = max(min(np.floor(position), last - one), zero)
             w = position - sample
             start = k * samples + np.int64(sample)
-            q0, q1, s = q[i, start], q[i, start + 1], scale[i, k]
+            stop = start + 1
+            if outside == 3 and not inside:
+                w, start, stop = u, k * samples, (k + 1) * samples - 1
+            q0, q1, s = q[i, start], q[i, stop], scale[i, k]
             if nearest:
                 code = q0 if w < half else q1
                 if offset.size == 0:

@@ -30,7 +30,7 @@ from lutkan.artifact.program import (
 from lutkan.numerics import float32
 from lutkan.numerics.fixed_point import WEIGHT_SUM
 
-__all__ = ["locate", "run", "run_kan", "run_step", "segment_edges"]
+__all__ = ["add_bias", "locate", "run", "run_kan", "run_step", "segment_edges"]
 
 F32 = NDArray[np.float32]
 I64 = NDArray[np.int64]
@@ -69,7 +69,7 @@ def run_step(step: Op, x: F32) -> F32:
     if isinstance(step, AffineOp):
         return step.scale * x + step.bias
     if isinstance(step, LayerNormOp):
-        return float32.layer_norm(x, step.weight, step.bias, np.float32(step.eps))
+        return float32.layer_norm(x, step.weight, step.bias, step.eps)
     if isinstance(step, ActivationOp):
         return _activate(step, x)
     if isinstance(step, LinearOp):
@@ -104,11 +104,19 @@ def run_kan(op: KANOp, x: F32) -> F32:
             seen = seen[:, op.inputs]
         _ADD[type(branch.table)](branch.table, seen, sums)
         sums[np.isnan(seen).any(axis=1)] = np.nan
-    if op.outputs is None:
-        return sums if op.bias is None else sums + op.bias
-    y = np.tile(op.bias, (len(x), 1))
-    y[:, op.outputs] = sums + op.bias[op.outputs]
-    return y
+    return add_bias(op, sums)
+
+
+def add_bias(op: KANOp, sums: F32) -> F32:
+    """Add the bias to the sums of the live outputs and put them in their places: [N, live outputs] -> [N, out]."""
+    if op.bias is None:
+        return sums
+    with np.errstate(over="ignore"):
+        if op.outputs is None:
+            return sums + op.bias
+        y = np.tile(op.bias, (len(sums), 1))
+        y[:, op.outputs] = sums + op.bias[op.outputs]
+        return y
 
 
 def _add_base(table: BaseTable, x: F32, sums: F32) -> None:
@@ -127,7 +135,8 @@ def locate(table: SegmentTable, x: F32) -> tuple[I64, I64, F32, NDArray[np.bool_
     r : int64 [N, in]
         Left sample within the segment, 0 to L - 2.
     w : float32 [N, in]
-        Weight of the right sample.
+        Weight of the right sample. Where the end segment goes on as a straight line, `r` is 0 and the right sample is
+        the last one of the segment.
     inside : bool [N, in]
         Whether `x` lies in the domain.
     """
@@ -150,6 +159,8 @@ def locate(table: SegmentTable, x: F32) -> tuple[I64, I64, F32, NDArray[np.bool_
     position = u * last
     sample = np.maximum(np.minimum(np.floor(position), last - _ONE), _ZERO)
     w = position - sample
+    if table.outside == "linear":
+        w, sample = np.where(inside, w, u), np.where(inside, sample, _ZERO)
     r = np.where(np.isnan(sample), _ZERO, sample).astype(np.int64)
     return k, r, w, inside
 
@@ -157,8 +168,9 @@ def locate(table: SegmentTable, x: F32) -> tuple[I64, I64, F32, NDArray[np.bool_
 def segment_edges(table: SegmentTable, x: F32, i: int, k: I64, r: I64, w: F32, inside: NDArray[np.bool_]) -> F32:
     """Evaluate the edges of input `i`: column `i` of what `locate` found -> float32 [N, out]."""
     row = k * table.samples + r
+    right = np.where(inside, 1, table.samples - 1) if table.outside == "linear" else 1
     q0 = table.q[i, row].astype(np.float32)
-    q1 = table.q[i, row + 1].astype(np.float32)
+    q1 = table.q[i, row + right].astype(np.float32)
     code = np.where(w[:, None] < _HALF, q0, q1) if table.interpolation == "nearest" else q0 + w[:, None] * (q1 - q0)
     factor = _ONE if table.edge_scale is None else table.edge_scale[i]
     value = (table.scale[i, k] * factor) * code

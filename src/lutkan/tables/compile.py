@@ -26,9 +26,10 @@ from lutkan.artifact.program import (
 )
 from lutkan.errors import InputError, SpecError
 from lutkan.ir import Activation, Affine, KANLayer, LayerNorm, Linear, Network, Product, Select, Step
+from lutkan.numerics.rows import real_rows
 from lutkan.tables.basis import BasisValues, quantize_basis, quantize_product
 from lutkan.tables.plan import BaseValues, LayerPlan, plan_network
-from lutkan.tables.segment import SegmentValues, quantize_segments
+from lutkan.tables.segment import SegmentValues, as_float32, quantize_segments
 from lutkan.tables.spec import BasisSpec, SegmentSpec, Spec
 
 __all__ = ["SAMPLE_ROWS", "calibration_rows", "compile_network", "table_domain"]
@@ -54,16 +55,14 @@ def calibration_rows(net: Network, calibration: object, domain: object) -> tuple
         Calibration data of the wrong width, empty or with NaN; a malformed domain.
     """
     if calibration is not None:
-        X = np.asarray(calibration)
-        if X.ndim != 2 or X.shape[1] != net.in_features or X.dtype.kind not in "fiub" or len(X) == 0:
-            raise InputError(
-                f"calibration has dtype {X.dtype} and shape {X.shape}",
-                f"a numeric array of shape [N >= 1, {net.in_features}]",
-            )
-        if not np.isfinite(X).all():
-            row, column = (int(v) for v in np.argwhere(~np.isfinite(X))[0])
-            raise InputError(f"calibration[{row}, {column}] is {X[row, column]}", "finite numbers")
-        return X.astype(np.float64), True
+        X = real_rows("calibration", calibration, net.in_features).astype(np.float64)
+        if len(X) == 0:
+            raise InputError("calibration has no rows", "at least one row")
+        usable = np.abs(X) <= np.finfo(np.float32).max
+        if not usable.all():
+            row, column = (int(v) for v in np.argwhere(~usable)[0])
+            raise InputError(f"calibration[{row}, {column}] is {X[row, column]}", "finite float32 numbers")
+        return X, True
     low, high = _input_domain(net, domain)
     rng = np.random.default_rng(0)
     return rng.uniform(low, high, size=(SAMPLE_ROWS, net.in_features)), False
@@ -82,8 +81,9 @@ def _input_domain(net: Network, domain: object) -> tuple[F64, F64]:
         low, high = (np.broadcast_to(np.asarray(bound, dtype=np.float64), n) for bound in domain)  # type: ignore[union-attr]
     except (TypeError, ValueError) as error:
         raise SpecError(f"domain = {domain!r}", f"(low, high), numbers or arrays of {n}") from error
-    if not (np.isfinite(low).all() and np.isfinite(high).all() and (low < high).all()):
-        raise SpecError(f"domain = {domain!r}", "finite bounds with low < high")
+    largest = np.finfo(np.float32).max
+    if not ((low < high).all() and low.min() >= -largest and high.max() <= largest):
+        raise SpecError(f"domain = {domain!r}", "finite float32 bounds with low < high")
     return low, high
 
 
@@ -156,14 +156,6 @@ def table_domain(values: SegmentValues | BasisValues) -> tuple[NDArray[Any], NDA
     return values.fold if values.fold is not None else (values.low, values.low + values.segments * values.width)
 
 
-def _f32(values: F64, where: str) -> NDArray[np.float32]:
-    with np.errstate(over="ignore"):
-        array = np.ascontiguousarray(values, dtype=np.float32)
-    if not np.isfinite(array).all():
-        raise SpecError(f"{where}: a value exceeds the float32 range", "values below 3.4e38")
-    return array
-
-
 def _kan_op(plan: LayerPlan) -> KANOp:
     layer = plan.layer
     n_in, n_out = layer.shape
@@ -173,13 +165,13 @@ def _kan_op(plan: LayerPlan) -> KANOp:
         pre = tuple(_pre_op(step, n_in, where) for step in branch.pre)
         values = branch.values
         if isinstance(values, SegmentValues) and isinstance(plan.spec, SegmentSpec):
-            table = quantize_segments(values, plan.spec)
+            table = quantize_segments(values, plan.spec, where)
         elif isinstance(values, BasisValues) and isinstance(plan.spec, BasisSpec):
             table = quantize_basis(values, plan.spec, where)
         elif isinstance(values, BaseValues) and isinstance(plan.spec, BasisSpec):
             table = quantize_product(values.function, values.weight, values.seen, plan.spec)
         elif isinstance(values, BaseValues):
-            table = BaseTable(values.function, _f32(values.weight, f"{where} base weights"))
+            table = BaseTable(values.function, as_float32(values.weight, f"{where} base weights"))
         else:
             raise SpecError(f"{where}: {type(values).__name__} under {type(plan.spec).__name__}", "values of that spec")
         branches.append(BranchOp(pre, table))
@@ -191,7 +183,7 @@ def _kan_op(plan: LayerPlan) -> KANOp:
         out_features=n_out,
         inputs=None if len(plan.inputs) == n_in else plan.inputs.astype(np.int32),
         outputs=None if all_outputs else plan.outputs.astype(np.int32),
-        bias=None if bias is None else _f32(bias, f"{where} bias"),
+        bias=None if bias is None else as_float32(bias, f"{where} bias"),
         branches=tuple(branches),
     )
 
@@ -207,23 +199,25 @@ def _glue_op(step: Step, width: int, where: str) -> Op:
     if isinstance(step, Select):
         return SelectOp(step.in_features, step.indices.astype(np.int32))
     if isinstance(step, Affine):
-        return AffineOp(_f32(step.scale, f"{where} {step.origin}"), _f32(step.bias, f"{where} {step.origin}"))
+        return AffineOp(
+            as_float32(step.scale, f"{where} {step.origin}"), as_float32(step.bias, f"{where} {step.origin}")
+        )
     if isinstance(step, LayerNorm):
-        weight = None if step.weight is None else _f32(step.weight, f"{where} LayerNorm weight")
-        bias = None if step.bias is None else _f32(step.bias, f"{where} LayerNorm bias")
+        weight = None if step.weight is None else as_float32(step.weight, f"{where} LayerNorm weight")
+        bias = None if step.bias is None else as_float32(step.bias, f"{where} LayerNorm bias")
         return LayerNormOp(step.features, float(step.eps), weight, bias)
     if isinstance(step, Activation):
         if step.name == "prelu":
             slope = np.broadcast_to(step.slope, width)  # type: ignore[arg-type]
-            return ActivationOp(width, "prelu", _f32(slope, f"{where} slope"))
+            return ActivationOp(width, "prelu", as_float32(slope, f"{where} slope"))
         if step.name not in ACTIVATIONS:
             raise SpecError(
                 f"{where}: activation {step.name!r} between layers has no exact float32 form", ", ".join(ACTIVATIONS)
             )
         return ActivationOp(width, step.name)
     if isinstance(step, Linear):
-        bias = None if step.bias is None else _f32(step.bias, f"{where} bias")
-        return LinearOp(_f32(step.weight, f"{where} weight"), bias)
+        bias = None if step.bias is None else as_float32(step.bias, f"{where} bias")
+        return LinearOp(as_float32(step.weight, f"{where} weight"), bias)
     if isinstance(step, Product):
         sizes = [len(group) for group in step.groups]
         indices = np.concatenate([np.asarray(group, dtype=np.int32) for group in step.groups])

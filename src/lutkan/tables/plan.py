@@ -178,7 +178,12 @@ def _sample_like(group: EdgeGroup, spec: SegmentSpec, table: SegmentTable) -> Se
     if table.shape != (group.in_features, group.branches[0].bank.out_features):
         raise SpecError(f"{group.where}: the artifact's table has shape {table.shape}", "the network it was made from")
     if any(isinstance(b.bank, EdgeBank) and b.bank.basis.knots is not None and not b.pre for b in group.branches):
-        return sample_segments(group, spec)
+        values = sample_segments(group, spec)
+        if values.knots.shape != table.knots.shape or (values.knots != table.knots).any():
+            raise SpecError(
+                f"{group.where}: the artifact's knots are not the network's", "the network it was made from"
+            )
+        return values
     low, high = table.knots[:, 0].astype(np.float64), table.knots[:, -1].astype(np.float64)
     n_in = group.in_features
     fixed = replace(group, calibrated=(np.broadcast_to(low, n_in), np.broadcast_to(high, n_in)))

@@ -170,8 +170,8 @@ def sample_segments(group: EdgeGroup, spec: SegmentSpec, knots: F32 | None = Non
     )
 
 
-def quantize_segments(sampled: SegmentValues, spec: SegmentSpec) -> SegmentTable:
-    """Quantize samples to 8 bits with a scale (and offset) an edge and segment."""
+def quantize_segments(sampled: SegmentValues, spec: SegmentSpec, where: str) -> SegmentTable:
+    """Quantize samples to 8 bits with a scale (and offset) an edge and segment; `where` names the layer in messages."""
     n_in, n_out = sampled.shape
     q = np.empty(sampled.values.shape, dtype=spec.dtype)
     scale = np.empty((n_in, sampled.segments, n_out), dtype=np.float32)
@@ -200,14 +200,19 @@ def quantize_segments(sampled: SegmentValues, spec: SegmentSpec) -> SegmentTable
         q=q,
         scale=scale,
         offset=offset,
-        edge_scale=_float32(sampled.edge_scale),
+        edge_scale=None if sampled.edge_scale is None else as_float32(sampled.edge_scale, f"{where}: edge scale"),
         base=sampled.base,
-        base_weight=_float32(sampled.base_weight),
+        base_weight=None if sampled.base_weight is None else as_float32(sampled.base_weight, f"{where}: base weights"),
     )
 
 
-def _float32(array: F64 | None) -> F32 | None:
-    return None if array is None else np.ascontiguousarray(array, dtype=np.float32)
+def as_float32(values: F64, what: str) -> F32:
+    """Round to float32, or raise SpecError if a value does not fit."""
+    with np.errstate(over="ignore"):
+        array = np.ascontiguousarray(values, dtype=np.float32)
+    if not np.isfinite(array).all():
+        raise SpecError(f"{what}: {values[~np.isfinite(array)][0]} is no float32 number", "values below 3.4e38")
+    return array
 
 
 def _knots(group: EdgeGroup, spec: SegmentSpec) -> F32:
@@ -222,12 +227,14 @@ def _knots(group: EdgeGroup, spec: SegmentSpec) -> F32:
             )
         if any(k.shape != own[0].shape or (k != own[0]).any() for k in own[1:]):
             raise SpecError(f"{group.where}: branches with different knots", "one knot vector a layer input")
-        knots = own[0].astype(np.float32)
+        knots = as_float32(own[0], f"{group.where}: knots")
         shared = (knots == knots[:1]).all()
         return np.ascontiguousarray(knots[:1] if shared else knots)
     low, high = _domain(group, spec)
     alpha = np.linspace(0.0, 1.0, (spec.segments or _DEFAULT_SEGMENTS) + 1)
-    knots = (low[:, None] + alpha * (high - low)[:, None]).astype(np.float32)
+    knots = low[:, None] + alpha * (high - low)[:, None]
+    knots[:, -1] = high
+    knots = as_float32(knots, f"{group.where}: table domain")
     if (np.diff(knots, axis=1) <= 0).any():
         raise SpecError(
             f"{group.where}: {spec.segments or _DEFAULT_SEGMENTS} segments on [{low.min():.6g}, {high.max():.6g}] "
@@ -241,9 +248,9 @@ def _natural_domain(group: EdgeGroup) -> tuple[F64, F64] | None:
     """Return the interval beyond which every edge is zero or constant in float32, or None."""
     lows, highs = [], []
     for branch in group.branches:
-        squash = next((s.name for s in branch.pre if isinstance(s, Activation) and s.name in _SQUASH_REACH), None)
-        if squash is not None and isinstance(branch.pre[0], Activation):
-            reach = np.array([_SQUASH_REACH[squash]])
+        first = branch.pre[0] if branch.pre else None
+        if isinstance(first, Activation) and first.name in _SQUASH_REACH:
+            reach = np.array([_SQUASH_REACH[first.name]])
             lows.append(-reach)
             highs.append(reach)
         elif isinstance(branch.bank, EdgeBank) and not branch.pre and branch.bank.basis.support() is not None:
@@ -264,6 +271,12 @@ def _domain(group: EdgeGroup, spec: SegmentSpec) -> tuple[F64, F64]:
         return natural
     if group.calibrated is not None:
         low, high = group.calibrated
+        if not (np.isfinite(low).all() and np.isfinite(high).all()):
+            raise SpecError(
+                f"{group.where}: an input of this layer is not finite on the calibration rows",
+                "finite inputs, or a domain that does not come from calibration",
+                "pass calibration rows on which the model is finite, or SegmentSpec(domain=(low, high))",
+            )
         # An input that never varies still needs a segment of some width.
         margin = np.where(high > low, 0.0, 0.5 + 1e-3 * np.abs(low))
         return low - margin, high + margin
@@ -288,7 +301,7 @@ def _outside(group: EdgeGroup, spec: SegmentSpec, knots: F32) -> tuple[str, str 
     if others and plain and kinds == {"zero"} and _covers_support(others, knots):
         if not bases:
             return "zero", None, None
-        if len(bases) == 1:
+        if len(bases) == 1 and not any(branch.pre for branch in group.branches):
             name = bases[0].basis.name  # type: ignore[union-attr]
             require_float32_function(group.where, name)
             return "base", name, bases[0].weights[:, 0, :]

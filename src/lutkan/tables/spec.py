@@ -17,7 +17,7 @@ Domain = tuple[float, float]
 
 
 def _one_of(where: str, value: object, allowed: tuple[object, ...]) -> None:
-    if value not in allowed:
+    if not any(type(value) is type(choice) and value == choice for choice in allowed):
         raise SpecError(f"{where} = {value!r}", ", ".join(repr(v) for v in allowed))
 
 
@@ -105,6 +105,7 @@ class SegmentSpec:
             if low < 0 or high > 100:
                 raise SpecError(f"{where}percentile = {self.percentile!r}", "two numbers, 0 <= low < high <= 100")
             object.__setattr__(self, "percentile", (low, high))
+        _one_of(where + "keep_masked", self.keep_masked, (False, True))
 
     def to_json(self) -> dict[str, Any]:
         """Return `{type, version, data}`."""
@@ -166,6 +167,7 @@ class BasisSpec:
             raise SpecError(f"{where}cover = {self.cover!r}", "a share above 0, at most 1")
         if self.domain is not None:
             object.__setattr__(self, "domain", _interval(where + "domain", self.domain))
+        _one_of(where + "keep_masked", self.keep_masked, (False, True))
 
     @property
     def resolved_position_bits(self) -> int:
@@ -220,6 +222,19 @@ class Spec:
     default: LayerSpec
     overrides: tuple[tuple[str, LayerSpec], ...] = ()
 
+    def __post_init__(self) -> None:
+        kinds = tuple(_LAYER_SPECS.values())
+        allowed = " or ".join(_LAYER_SPECS)
+        if not isinstance(self.default, kinds):
+            raise SpecError(f"Spec.default is {str(self.default)[:80]!r}", f"a {allowed}")
+        if not isinstance(self.overrides, (tuple, list)):
+            raise SpecError(f"Spec.overrides is a {type(self.overrides).__name__}", f"pairs (pattern, {allowed})")
+        for entry in self.overrides:
+            pair = isinstance(entry, (tuple, list)) and len(entry) == 2
+            if not (pair and isinstance(entry[0], str) and isinstance(entry[1], kinds)):
+                raise SpecError(f"Spec override {str(entry)[:80]}", f"a pair (pattern, {allowed})")
+        object.__setattr__(self, "overrides", tuple((pattern, spec) for pattern, spec in self.overrides))
+
     def for_layer(self, index: int, name: str) -> LayerSpec:
         """Return the spec of the layer with that number and name."""
         for pattern, spec in self.overrides:
@@ -267,7 +282,7 @@ class Spec:
 def _body(data: object, *types: str) -> dict[str, Any]:
     if not isinstance(data, Mapping) or data.get("type") not in types or not isinstance(data.get("data"), Mapping):
         raise SpecError(f"spec {str(data)[:80]}", f"{{type: {' or '.join(types)}, version: 1, data: {{...}}}}")
-    if data.get("version") != 1:
+    if type(data.get("version")) is not int or data["version"] != 1:
         raise SpecError(f"{data['type']} version {data.get('version')!r}", "1", "read it with a newer lutkan")
     return dict(data["data"])
 
@@ -279,7 +294,8 @@ def _layer_spec(data: object) -> LayerSpec:
     unknown = sorted(set(body) - known)
     if unknown:
         raise SpecError(f"{kind.__name__} has the unknown field {unknown[0]!r}", ", ".join(sorted(known)))
-    return kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in body.items()})
+    values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in body.items()}
+    return kind(**values)
 
 
 #: Specs by name; `segment-<dtype>-L<samples>` is understood for any number of samples.
