@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from lutkan.artifact import Artifact
-from lutkan.errors import SpecError
+from lutkan.errors import InputError, SpecError
 from lutkan.ir import Network
 from lutkan.tables import LayerSpec, Spec, calibration_rows, compile_network, resolve_spec
 from lutkan.verify import verify, with_golden
@@ -53,7 +53,9 @@ def compile(
     SpecError
         The spec is unknown, cannot be honoured for this network, or misses `max_error` or `target_bytes`.
     InputError
-        Calibration data of the wrong width, empty or with NaN.
+        `net` is no Network; calibration data of the wrong width, empty, with NaN or infinities.
+    VerificationError
+        On the calibration rows the model answers with finite numbers and float32 tables cannot, or the model does not.
 
     Examples
     --------
@@ -62,6 +64,10 @@ def compile(
     >>> lutkan.compile(net, spec="segment-int8-L64").program.out_features
     1
     """
+    if not isinstance(net, Network):
+        raise InputError(f"net is a {type(net).__name__}", "a Network", "pass lutkan.import_model(source)")
+    _require_limit("max_error", max_error, float)
+    _require_limit("target_bytes", target_bytes, int)
     chosen = resolve_spec(spec)
     rows, calibrated = calibration_rows(net, calibration, domain)
     artifact = compile_network(net, chosen, rows, calibrated)
@@ -87,3 +93,9 @@ def compile(
             f"target_bytes = {target_bytes}: this spec needs {artifact.nbytes} bytes", "more bytes", "fewer samples"
         )
     return artifact
+
+
+def _require_limit(name: str, value: object, kind: type) -> None:
+    number = isinstance(value, (int, float) if kind is float else int) and not isinstance(value, bool)
+    if value is not None and not (number and value > 0):  # type: ignore[operator]
+        raise SpecError(f"{name} = {value!r}", f"None, or {'a number' if kind is float else 'an integer'} above 0")

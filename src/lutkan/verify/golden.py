@@ -52,5 +52,5 @@ def with_golden(artifact: Artifact, rows: NDArray[np.float64]) -> Artifact:
     """Return the artifact with golden vectors: the reference runtime's answers to `golden_inputs`."""
     x = golden_inputs(artifact, rows)
     y = load(artifact, runtime="reference").predict(x)
-    finite = np.isfinite(y).all(axis=1)  # the container holds finite numbers only
+    finite = np.isfinite(y).all(axis=1)  # an artifact holds finite numbers only
     return replace(artifact, golden_x=np.ascontiguousarray(x[finite]), golden_y=np.ascontiguousarray(y[finite]))

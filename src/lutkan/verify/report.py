@@ -200,25 +200,33 @@ def verify(artifact: Artifact, net: Network, X: object, *, runtime: str = "auto"
     >>> report.max_abs < 0.02
     True
     """
+    if not isinstance(artifact, Artifact):
+        raise InputError(f"artifact is a {type(artifact).__name__}", "an Artifact", "lutkan.Artifact.open(path)")
+    if not isinstance(net, Network):
+        raise InputError(f"net is a {type(net).__name__}", "a Network", "pass lutkan.import_model(source)")
     model = load(artifact, runtime=runtime)
-    x32, _ = model._rows(X)
-    if len(x32) == 0:
+    x, _ = model._rows(X)
+    if len(x) == 0:
         raise InputError("X has no rows", "at least one row")
-    y = model.predict(x32).astype(np.float64)
-    x = x32.astype(np.float64)
+    return _compare(artifact, net, x.astype(np.float64), model.predict(x).astype(np.float64))
+
+
+@np.errstate(over="ignore", invalid="ignore")  # infinite inputs are no surprise
+def _compare(artifact: Artifact, net: Network, x: F64, y: F64) -> VerifyReport:
     plans = plan_of(artifact, net)
     trace = net.trace(x)
     twin = trace_twin(net, plans, x)[-1]
     exact = trace[-1]
 
-    usable = np.isfinite(exact).all(axis=1) & np.isfinite(y).all(axis=1)
-    both_bad = ~np.isfinite(exact).all(axis=1) & ~np.isfinite(y).all(axis=1)
-    if not (usable | both_bad).all():
-        row = int(np.argmin(usable | both_bad))
+    usable = _finite_rows(exact)
+    differing = usable != _finite_rows(y)
+    if differing.any():
+        row = int(np.argmax(differing))
         raise VerificationError(f"row {row}: model {exact[row]}, artifact {y[row]}", "both finite or both not")
     if not usable.any():
         raise VerificationError("the model is not finite on any row", "rows on which the model answers")
-    difference = np.where(usable[:, None], np.abs(y - exact), 0.0)
+    difference = np.zeros_like(exact)
+    difference[usable] = np.abs(y[usable] - exact[usable])
     worst_row, worst_output = (int(v) for v in np.unravel_index(np.argmax(difference), difference.shape))
     layers = tuple(_layer_report(artifact, plans[s], trace[s], usable) for s in sorted(plans))
     return VerifyReport(
@@ -228,14 +236,18 @@ def verify(artifact: Artifact, net: Network, X: object, *, runtime: str = "auto"
         approximation=_figures(twin[usable] - exact[usable]),
         quantization=_figures(y[usable] - twin[usable]),
         agreement=float(np.mean(_decisions(y[usable]) == _decisions(exact[usable]))),
-        outputs=tuple(_figures(column) for column in (y - exact)[usable].T),
+        outputs=tuple(_figures(column) for column in difference[usable].T),
         layers=layers,
         worst_row=worst_row,
         worst_output=worst_output,
         worst_edge=_worst_edge(artifact, plans, trace, layers, usable),
-        non_finite_rows=int(both_bad.sum()),
+        non_finite_rows=int((~usable).sum()),
         spread=float(exact[usable].std()),
     )
+
+
+def _finite_rows(y: F64) -> NDArray[np.bool_]:
+    return np.all(np.isfinite(y), axis=1)
 
 
 def _figures(difference: F64) -> ErrorFigures:

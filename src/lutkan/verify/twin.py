@@ -6,12 +6,13 @@ float32 costs (quantization).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lutkan.artifact import Artifact
+from lutkan.artifact.program import KANOp
 from lutkan.errors import SpecError, VerificationError
 from lutkan.ir import Network
 from lutkan.numerics import functions
@@ -32,24 +33,51 @@ def plan_of(artifact: Artifact, net: Network) -> Plans:
         The artifact was not compiled from this network.
     """
     program = artifact.program
-    if (program.in_features, program.out_features) != (net.in_features, net.out_features):
+    width, layout = net.in_features, []
+    for step in net.steps:
+        layout.append((step.kind, width, step.out_features(width)))
+        width = step.out_features(width)
+    found = [(op.op, *op.shape) for op in program.steps]
+    if found != layout:
         raise VerificationError(
-            f"the artifact maps {program.in_features} to {program.out_features} features, "
-            f"the network {net.in_features} to {net.out_features}",
+            f"the artifact's steps are {_describe(found)}, the network's {_describe(layout)}",
             "the network that the artifact was compiled from",
         )
     try:
         plans = plan_network(net, Spec.from_json(artifact.info.get("spec", {})), program=program)
     except SpecError as error:
         raise VerificationError(f"the artifact does not belong to this network: {error}") from error
+    for plan in plans:
+        op = program.steps[plan.step]
+        if not isinstance(op, KANOp) or _outline(op) != (
+            plan.inputs.tolist(),
+            plan.outputs.tolist(),
+            [[step.kind for step in branch.pre] for branch in plan.branches],
+        ):
+            raise VerificationError(
+                f"layer {plan.layer.name!r}: other live features or branches than in this network",
+                "the network that the artifact was compiled from",
+            )
     return {plan.step: plan for plan in plans}
+
+
+def _describe(layout: Sequence[tuple[str, int, int]]) -> str:
+    return ", ".join(f"{kind} {n_in} -> {n_out}" for kind, n_in, n_out in layout)
+
+
+def _outline(op: KANOp) -> tuple[list[int], list[int], list[list[str]]]:
+    """Return the live inputs and outputs of a compiled layer, and the kinds of the steps before each table."""
+    inputs = range(op.in_features) if op.inputs is None else op.inputs.tolist()
+    outputs = range(op.out_features) if op.outputs is None else op.outputs.tolist()
+    return list(inputs), list(outputs), [[step.op for step in branch.pre] for branch in op.branches]
 
 
 def trace_twin(net: Network, plans: Plans, x: F64) -> list[F64]:
     """Evaluate the twin and keep what goes into each step, and the output, as `Network.trace` does."""
     values = [x]
-    for index, step in enumerate(net.steps):
-        values.append(evaluate_layer(plans[index], values[-1]) if index in plans else step.evaluate(values[-1]))
+    with np.errstate(over="ignore", invalid="ignore"):
+        for index, step in enumerate(net.steps):
+            values.append(evaluate_layer(plans[index], values[-1]) if index in plans else step.evaluate(values[-1]))
     return values
 
 
@@ -94,9 +122,13 @@ def segment_edges(table: SegmentValues, x: F64, i: int) -> F64:
         u = np.clip(u, 0.0, 1.0)
     position = u * (table.samples - 1)
     sample = np.nan_to_num(np.clip(np.floor(position), 0, table.samples - 2))
-    w = (position - sample)[:, None]
+    w, right = position - sample, 1
+    if table.outside == "linear":
+        w, sample = np.where(inside, w, u), np.where(inside, sample, 0)
+        right = np.where(inside, 1, table.samples - 1)
+    w = w[:, None]
     row = k * table.samples + sample.astype(np.int64)
-    y0, y1 = table.values[i, row], table.values[i, row + 1]
+    y0, y1 = table.values[i, row], table.values[i, row + right]
     value = np.where(w < 0.5, y0, y1) if table.interpolation == "nearest" else y0 + w * (y1 - y0)
     value = np.where(np.isnan(x)[:, None], np.nan, value)
     if table.edge_scale is not None:
