@@ -18,6 +18,7 @@ from lutkan.errors import ImportModelError
 from lutkan.numerics import bspline, functions, polynomials
 
 __all__ = [
+    "RSWAF",
     "BSpline",
     "Basis",
     "Fourier",
@@ -25,7 +26,6 @@ __all__ = [
     "NamedFunction",
     "PiecewiseLinear",
     "Polynomial",
-    "RSWAF",
     "ReluProduct",
 ]
 
