@@ -131,7 +131,7 @@ def read_checkpoint(source: object) -> Checkpoint:
 
 
 def read_torch_file(path: Path) -> Checkpoint:
-    """Read a file of `torch.save(state_dict)`, whatever its name, without unpickling code; errors as `read_checkpoint`."""
+    """Read a file of `torch.save(state_dict)`, whatever its name, with weights only; raises as `read_checkpoint`."""
     state = _read_torch(path)
     return Checkpoint({str(name): _to_numpy(str(name), value) for name, value in state.items()}, path.name)
 

@@ -72,7 +72,7 @@ class _Probe:
 
     def allowed(self, y: F64) -> F64:
         """Return the largest difference that passes, an output: a share of its spread, and what rounding leaves."""
-        eps = self.call(self.middle[None])[1]
+        eps = self.call(self.rows(np.random.default_rng(0), 2))[1]
         return ADDITIVE * np.ptp(y, axis=0) + 64 * eps * np.abs(y).max()
 
 
@@ -279,6 +279,12 @@ def _sample(probe: _Probe) -> tuple[F64, F64, float]:
     solve = np.linalg.inv(basis[: fitted.size])
 
     base = probe(probe.middle[None])[0]
+    if not np.isfinite(base).all():
+        raise ImportModelError(
+            f"output {int(np.argmin(np.isfinite(base)))} is not finite in the middle of the domain",
+            "finite outputs on the whole domain",
+            "choose the domain so that its middle is an ordinary point",
+        )
     coefficients = np.empty((probe.in_features, basis.shape[1], base.size))
     error = 0.0
     at_once = max(1, BATCH_NUMBERS // (probe.in_features * points.size))

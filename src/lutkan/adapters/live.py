@@ -127,7 +127,7 @@ class ModuleRunner:
         """
         if self._double is not None:
             try:
-                return _run(self._double, X, watch)
+                return _run(self._double, X, watch, double=True)
             except FORWARD_ERRORS:
                 pass  # a wrong width, or float32 constants mixed in: the module itself tells which
         try:
@@ -145,11 +145,12 @@ class ModuleRunner:
         return result
 
 
-def _run(module: Any, X: F64, watch: Sequence[str]) -> ModuleRun:
+def _run(module: Any, X: F64, watch: Sequence[str], *, double: bool = False) -> ModuleRun:
     import torch
 
     reference = next((t for t in (*module.parameters(), *module.buffers()) if t.is_floating_point()), None)
-    dtype = torch.float32 if reference is None else reference.dtype
+    without = torch.float64 if double else torch.float32
+    dtype = without if reference is None else reference.dtype
     device = torch.device("cpu") if reference is None else reference.device
     calls: list[Call] = []
     watched = dict(module.named_modules())
@@ -204,6 +205,8 @@ def _double_copy(module: Any) -> Any:
     """Return a float64 copy, plain tensor attributes included, or None where the module cannot be copied."""
     import torch
 
+    if isinstance(module, torch.jit.ScriptModule):  # its copy does not own its parameters
+        return None
     try:
         twin = copy.deepcopy(module).double()
     except FORWARD_ERRORS:
@@ -218,13 +221,20 @@ def _double_copy(module: Any) -> Any:
 @contextmanager
 def _untouched(module: Any) -> Iterator[None]:
     """Put every attribute, buffer and training flag back afterwards."""
-    saved = []
+    import torch
+
+    saved, scripted = [], []
     for part in module.modules():
+        if isinstance(part, torch.jit.ScriptModule):  # its attributes live in compiled code
+            scripted.append((part, part.training))
+            continue
         registries = {name: dict(vars(part)[name]) for name in ("_parameters", "_buffers", "_modules")}
         saved.append((part, dict(vars(part)), registries))
     try:
         yield
     finally:
+        for part, training in scripted:
+            part.train(training)
         for part, attributes, registries in saved:
             vars(part).clear()
             vars(part).update(attributes)

@@ -77,7 +77,15 @@ def network_from_module(module: Any, families: Sequence[Family], config: Mapping
         No KAN layer is found, a submodule with parameters is not known, or the network that the submodules make
         answers differently from the module itself.
     """
+    import torch
+
     module = unwrap(module)
+    if isinstance(module, torch.jit.ScriptModule):
+        raise ImportModelError(
+            f"a TorchScript module ({type(module).__name__})",
+            "an ordinary torch module",
+            "pass the module that was scripted or traced, or its state_dict()",
+        )
     checkpoint = read_checkpoint(module.state_dict())
     refuse_unsupported(checkpoint.tensors)
     sites, suspects = _sites(module, families)

@@ -35,7 +35,7 @@ class ConfigNeededError(ImportModelError):
         super().__init__(found, allowed, fix)
         self.key = key
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[Any, ...]:
         return (type(self), (self.found, self.allowed, self.fix, self.key))
 
 

@@ -291,10 +291,9 @@ def _function_names(options: LayerOptions, depth: int) -> list[Any]:
     given = options.whole("funs_name")
     if given is None:
         return [None] * depth
-    if not isinstance(given, (list, tuple)) or len(given) != depth:
-        raise ImportModelError(
-            f"config['funs_name'] is {type(given).__name__}", f"a list of {depth} tables, one a layer"
-        )
+    count = len(given) if isinstance(given, (list, tuple)) else 0
+    if count != depth:
+        raise ImportModelError(f"config['funs_name'] has {count} tables", f"a list of {depth} tables, one a layer")
     return list(given)
 
 

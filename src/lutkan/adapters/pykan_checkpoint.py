@@ -82,8 +82,9 @@ def _settings(path: Path, given: frozenset[str]) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise ImportModelError(f"{path}: not a mapping", "the configuration that pykan's saveckpt writes")
     found = {key: document[key] for key in ("width", "mult_arity", "symbolic_enabled", "grid", "k") if key in document}
-    tables = (key for key in document if isinstance(key, str) and key.startswith("symbolic.funs_name."))
-    found["funs_name"] = [document[key] for key in sorted(tables, key=natural_key)]
+    tables = [key for key in document if isinstance(key, str) and key.startswith("symbolic.funs_name.")]
+    if tables:
+        found["funs_name"] = [document[key] for key in sorted(tables, key=natural_key)]
     found["base_fun"] = document.get("base_fun_name")
     settings = {}
     for key, value in found.items():
