@@ -1,0 +1,228 @@
+"""`lutkan compile`: a checkpoint in, an artifact out."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from lutkan.artifact import Artifact
+from lutkan.artifact.codec import encode_program
+from lutkan.artifact.program import KANOp, SegmentTable
+from lutkan.cli.options import AsJson, Config, Drop, Family, Header, Settings, import_checkpoint, split_names
+from lutkan.cli.rows import F32, read_rows, require_place
+from lutkan.cli.terminal import count, figure, print_json, table, working, wrapped
+from lutkan.errors import InputError, SpecError
+from lutkan.ir import Network
+from lutkan.tables import LayerSpec, SegmentSpec, Spec, calibration_rows, compile_network, resolve_spec
+from lutkan.tables.spec import NAMED_SPECS
+
+__all__ = ["DEFAULT_SPEC", "compile", "table_bytes"]
+
+DEFAULT_SPEC = "int8"
+
+
+def compile(
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL",
+            help="The checkpoint: .safetensors, .pt, .pth, or the prefix of a pykan checkpoint.",
+            show_default=False,
+        ),
+    ],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="OUT", help="The artifact to write.", show_default=False)
+    ] = None,
+    spec: Annotated[
+        str,
+        typer.Option(
+            "--spec",
+            metavar="SPEC",
+            help=f"What tables to make: {', '.join(NAMED_SPECS)}, another number of samples (segment-int8-L32), or a "
+            ".json file with a Spec.",
+        ),
+    ] = DEFAULT_SPEC,
+    calib: Annotated[
+        Path | None,
+        typer.Option(
+            "--calib",
+            metavar="FILE",
+            help="Rows like those to come: .npy, .npz, .csv, .tsv or .parquet. Ranges and errors are measured on them.",
+            show_default=False,
+        ),
+    ] = None,
+    domain: Annotated[
+        str | None,
+        typer.Option(
+            "--domain",
+            metavar="LO,HI",
+            help="Without --calib: interval to draw 4096 seeded rows from. Default: the core grid.",
+            show_default=False,
+        ),
+    ] = None,
+    max_error: Annotated[
+        float | None,
+        typer.Option("--max-error", metavar="E", help="Write nothing if |artifact - model| exceeds it.", min=0.0),
+    ] = None,
+    target_bytes: Annotated[
+        int | None,
+        typer.Option("--target-bytes", metavar="N", help="Write nothing if the file is larger.", min=1),
+    ] = None,
+    family: Family = None,
+    config: Config = None,
+    settings: Settings = None,
+    header: Header = None,
+    drop: Drop = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print how many bytes the tables would take, and stop.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Compile a checkpoint to an artifact, verify and write it.
+
+    The error figures are measured on the calibration rows (256 of them at most) and stand in the artifact; lutkan
+    verify measures them on other rows.
+
+    \b
+    Example:
+      lutkan compile model.safetensors -o m.lutkan --calib train.npy
+    """  # noqa: D301
+    from lutkan import api
+
+    if output is None and not dry_run:
+        raise InputError("compile without -o", fix="pass -o OUT for the artifact, or --dry-run")
+    if output is not None:
+        require_place(output)
+    if domain is not None and calib is not None:
+        raise InputError("--domain with --calib", fix="pass one of them: calibration rows have a domain of their own")
+    if (header is not None or drop) and calib is None:
+        raise InputError(
+            "--header, --no-header or --drop without --calib", fix="leave them out: they are about its file"
+        )
+    chosen = _spec(spec)
+    bounds = None if domain is None else _domain(domain)
+    net = import_checkpoint(model, family, config, settings)
+    rows = None
+    if calib is not None:
+        rows = read_rows(calib, width=net.in_features, what="calibration", header=header, drop=split_names(drop))
+    if dry_run:
+        _print_plan(net, chosen, rows, bounds, as_json)
+        return
+    with working("compiling and verifying"):
+        artifact = api.compile(
+            net, chosen, calibration=rows, domain=bounds, max_error=max_error, target_bytes=target_bytes
+        )
+    path = artifact.save(output)  # type: ignore[arg-type]
+    if as_json:
+        print_json(_result(path, artifact))
+    else:
+        print(_text(path, net, artifact))
+
+
+def _spec(text: str) -> Spec:
+    if not text.endswith(".json"):
+        try:
+            return resolve_spec(text)
+        except SpecError as error:
+            raise SpecError(
+                f"--spec {text}: {error.found}", error.allowed, "lutkan compile --help lists them"
+            ) from error
+    try:
+        return resolve_spec(json.loads(Path(text).read_text(encoding="utf-8")))
+    except OSError as error:
+        raise SpecError(f"{text}: cannot be read ({error.strerror})", "a .json file with a Spec") from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise SpecError(f"{text}: not JSON ({error})", "a .json file with a Spec") from error
+
+
+def _domain(text: str) -> tuple[float, float]:
+    try:
+        low, high = (float(part) for part in text.split(","))
+    except ValueError as error:
+        raise InputError(f"--domain {text}", "two numbers LO,HI", "such as --domain=-1,1") from error
+    return low, high
+
+
+def table_bytes(artifact: Artifact) -> list[tuple[str, str, int]]:
+    """Return name, kinds of tables and bytes of every KAN layer of an artifact."""
+    arrays = encode_program(artifact.program)[1]
+    found = []
+    for index, step in enumerate(artifact.program.steps):
+        if isinstance(step, KANOp):
+            kinds = ", ".join(branch.table.op for branch in step.branches)
+            nbytes = sum(array.nbytes for path, array in arrays.items() if path.startswith(f"s{index}."))
+            found.append((step.name or f"step {index}", kinds, nbytes))
+    return found
+
+
+def _print_plan(net: Network, spec: Spec, rows: F32 | None, domain: object, as_json: bool) -> None:
+    """Print the bytes of the tables without making the large ones.
+
+    A segment table's codes grow with the number of samples and nothing else in it does, so two samples a segment are
+    made and the codes' bytes multiplied.
+    """
+
+    def few(layer_spec: LayerSpec) -> LayerSpec:
+        return replace(layer_spec, samples=2) if isinstance(layer_spec, SegmentSpec) else layer_spec
+
+    small = Spec(few(spec.default), tuple((pattern, few(layer)) for pattern, layer in spec.overrides))
+    artifact = compile_network(net, small, *calibration_rows(net, rows, domain))
+    kan_ops = [step for step in artifact.program.steps if isinstance(step, KANOp)]
+    layers = []
+    for number, (op, (name, kinds, nbytes)) in enumerate(zip(kan_ops, table_bytes(artifact), strict=True)):
+        wanted = spec.for_layer(number, net.layers[number].name)
+        for branch in op.branches:
+            if isinstance(branch.table, SegmentTable) and isinstance(wanted, SegmentSpec):
+                nbytes += branch.table.q.nbytes // 2 * wanted.samples - branch.table.q.nbytes
+        layers.append((name, kinds, nbytes))
+    total = sum(nbytes for _, _, nbytes in layers)
+    if as_json:
+        keys = ("layer", "tables", "bytes")
+        print_json({"table_bytes": total, "layers": [dict(zip(keys, layer, strict=True)) for layer in layers]})
+        return
+    lines = [("layer", "tables", "bytes"), *((name, kinds, count(nbytes)) for name, kinds, nbytes in layers)]
+    print(table(lines))
+    print(f"{count(total)} bytes of tables; the file adds its manifest and golden vectors")
+
+
+def _result(path: Path, artifact: Artifact) -> dict[str, Any]:
+    return {
+        "artifact": str(path),
+        "bytes": artifact.nbytes,
+        "table_bytes": artifact.table_nbytes,
+        "content_id": artifact.content_id,
+        "layers": [dict(zip(("layer", "tables", "bytes"), layer, strict=True)) for layer in table_bytes(artifact)],
+        "spec": artifact.manifest["spec"],
+        "source": artifact.manifest["source"],
+        "calibration": artifact.manifest["calibration"],
+        "verification": artifact.manifest["verification"],
+    }
+
+
+def _text(path: Path, net: Network, artifact: Artifact) -> str:
+    lines = [f"{net.source.family}: {net.in_features} -> {net.out_features}, {count(net.edges)} edges"]
+    lines += [wrapped(f"default taken: {text}", "  ") for text in net.source.defaults_taken]
+    lines += [wrapped(f"note: {text}", "  ") for text in net.source.notes]
+    calibration = artifact.manifest["calibration"]
+    if calibration["rows"]:
+        lines.append(f"calibrated on {count(calibration['rows'])} rows")
+    else:
+        rows = f"{count(calibration['seeded_rows'])} rows drawn from the input domain"
+        lines.append(wrapped(f"uncalibrated: ranges and errors are those of {rows}; --calib FILE takes your own rows"))
+    lines.append(
+        table([(name, kinds, f"{count(nbytes)} bytes") for name, kinds, nbytes in table_bytes(artifact)], "  ")
+    )
+    found = artifact.manifest["verification"]
+    lines.append(
+        wrapped(
+            f"verified {count(found['rows'])} rows: max error {figure(found['max_abs'])} (approximation "
+            f"{figure(found['approximation_max_abs'])}, quantization {figure(found['quantization_max_abs'])}), "
+            f"mean {figure(found['mae'])}, equal decisions {100 * found['agreement']:.2f} %"
+        )
+    )
+    lines.append(f"{path}: {count(artifact.nbytes)} bytes")
+    return "\n".join(lines)

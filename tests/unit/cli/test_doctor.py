@@ -1,0 +1,74 @@
+"""`lutkan doctor`."""
+
+from __future__ import annotations
+
+import json
+import platform
+
+import pytest
+
+from lutkan import RuntimeUnavailableError, __version__, runtimes
+from lutkan.cli import doctor as verb
+from lutkan.runtimes.model import RUNTIMES
+
+
+def test_text_names_versions_runtimes_and_packages(run):
+    result = run("doctor")
+    assert result.exit_code == 0
+    assert platform.python_version() in result.stdout
+    for name in (*RUNTIMES, "torch", "pyarrow", "pyyaml"):
+        assert name in result.stdout
+    reference = next(line for line in result.stdout.splitlines() if line.split()[:1] == ["reference"])
+    assert reference.split() == ["reference", "works"]
+
+
+def test_json(run):
+    found = json.loads(run("doctor", "--json").stdout)
+    assert found["lutkan"] == __version__
+    assert set(found["runtimes"]) == set(RUNTIMES)
+    assert found["runtimes"]["reference"] == "works"
+    assert isinstance(found["native_kernels"], bool)
+
+
+def test_pure_python_is_said_plainly_where_there_is_no_native_runtime(run, monkeypatch):
+    monkeypatch.setattr(verb, "_try_runtimes", lambda: {"reference": "works"})
+    assert "native kernels: none, this is a pure Python install" in run("doctor").stdout
+    monkeypatch.setattr(verb, "_try_runtimes", lambda: {"native": "works", "reference": "works"})
+    assert "pure Python" not in run("doctor").stdout
+
+
+def test_an_absent_runtime_is_told_with_its_reason(run, monkeypatch):
+    states = {name: "" if name == "reference" else "package xyz" for name in RUNTIMES}
+    monkeypatch.setattr(runtimes.model, "available_runtimes", lambda: states)
+    result = run("doctor")
+    assert result.exit_code == 0
+    assert "missing: package xyz" in result.stdout
+
+
+@pytest.mark.parametrize("error", [RuntimeUnavailableError("broken"), ImportError("numpy is too new")])
+def test_a_runtime_that_fails_is_exit_code_1(run, monkeypatch, error):
+    import lutkan
+
+    load = lutkan.load
+
+    def broken(artifact, runtime, **options):
+        if runtime == "reference":
+            raise error
+        return load(artifact, runtime=runtime, **options)
+
+    monkeypatch.setattr(lutkan, "load", broken)
+    result = run("doctor")
+    assert result.exit_code == 1
+    assert f"fails: {error}" in result.stdout
+
+
+def test_cpu_features_come_from_cpuinfo(monkeypatch, tmp_path):
+    info = tmp_path / "cpuinfo"
+    info.write_text("model name\t: Some CPU\nflags\t\t: fpu avx2 fma xyz\n")
+    real = verb.Path
+    monkeypatch.setattr(verb, "Path", lambda path: info if path == "/proc/cpuinfo" else real(path))
+    assert verb.cpu() == ("Some CPU", ["avx2", "fma"])
+    info.write_text("Features\t: fp asimd asimddp\n")
+    assert verb.cpu()[1] == ["asimd", "asimddp"]
+    info.unlink()
+    assert verb.cpu()[1] == []
