@@ -172,10 +172,10 @@ def tabulate_basis(
             points = bank.basis.points
             width = np.array([(points[-1] - points[0]) / (len(points) - 1)])
             return BasisValues(points[:1], width, len(points) - 1, 1, 0, "linear", bank.weights)
-    low, high, outside = _domain(group, spec)
     if fixed is not None:
         low, width = _positions_of(fixed)
         return _project(group, low, width, fixed.segments, fixed.outside)
+    low, high, outside = _domain(group, spec)
     segments = spec.segments or _DEFAULT_SEGMENTS
     return _project(group, low, (high - low) / segments, segments, outside)
 
