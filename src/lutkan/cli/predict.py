@@ -66,7 +66,8 @@ def predict(
     file = open_rows(rows, width=model.in_features, header=header, drop=split_names(drop))
     done = 0
     fix = "clean the rows, or pass --nan propagate to answer NaN for them"
-    with write_rows(output, model.out_features) as write, progress("predicting", file.count) as advance:
+    bar = progress("predicting", file.count, shown=output is not None)  # a bar would run through rows on stdout
+    with write_rows(output, model.out_features) as write, bar as advance:
         for chunk in file.chunks(allow_nan=nan is NanPolicy.propagate, fix=fix):
             write(model.predict(chunk.values))
             done += len(chunk.values)

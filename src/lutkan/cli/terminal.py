@@ -105,9 +105,9 @@ def working(text: str) -> Iterator[None]:
 
 
 @contextmanager
-def progress(text: str, total: int | None) -> Iterator[Callable[[int], None]]:
+def progress(text: str, total: int | None, *, shown: bool = True) -> Iterator[Callable[[int], None]]:
     """Show a bar of rows if stderr is a terminal; yields the function that takes the number of rows done since."""
-    if not sys.stderr.isatty():
+    if not (shown and sys.stderr.isatty()):
         yield lambda rows: None
         return
     from rich.console import Console

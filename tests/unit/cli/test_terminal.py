@@ -32,6 +32,13 @@ def test_notes_bars_and_spinners_are_for_terminals(stderr, monkeypatch):
         assert seen == ""
 
 
+def test_a_bar_that_is_not_shown(monkeypatch):
+    monkeypatch.setattr(terminal.sys, "stderr", Terminal())
+    with progress("counting", 10, shown=False) as advance:
+        advance(10)
+    assert terminal.sys.stderr.getvalue() == ""
+
+
 def test_progress_without_a_total(monkeypatch):
     monkeypatch.setattr(terminal.sys, "stderr", Terminal())
     with progress("counting", None) as advance:
