@@ -14,14 +14,17 @@ from numpy.typing import NDArray
 from lutkan.artifact import Artifact, Program
 from lutkan.errors import InputError, RuntimeUnavailableError, VerificationError
 from lutkan.numerics.rows import real_rows
-from lutkan.runtimes import reference
+from lutkan.runtimes import native, reference
 
 __all__ = ["RUNTIMES", "Model", "available_runtimes", "load"]
 
 F32 = NDArray[np.float32]
 NanPolicy = Literal["error", "propagate"]
+# Fills float32 [N, out] from [N, in], both C-contiguous; returns the first row that holds NaN, or -1.
+Runner = Callable[[F32, F32], int]
+_FLOAT32 = np.dtype(np.float32)
 #: Runtimes by preference; "auto" takes the first one that is available.
-RUNTIMES = ("numba", "reference")
+RUNTIMES = ("native", "numba", "reference")
 # Rows below which a second thread costs more than it saves.
 _ROWS_A_THREAD = 64
 
@@ -35,7 +38,11 @@ def available_runtimes() -> dict[str, str]:
     ''
     """
     found = importlib.util.find_spec("numba") is not None
-    return {"numba": "" if found else "package numba (pip install 'lutkan[numba]')", "reference": ""}
+    return {
+        "native": native.missing(),
+        "numba": "" if found else "package numba (pip install 'lutkan[numba]')",
+        "reference": "",
+    }
 
 
 class Model:
@@ -49,7 +56,7 @@ class Model:
         self._runtime = runtime
         self._threads = threads
         self._nan: NanPolicy = nan
-        self._run, self._memory = _prepare(artifact.program, runtime)
+        self._run, self._memory, self._isa = _prepare(artifact.program, runtime)
         self._in, self._out = artifact.program.in_features, artifact.program.out_features
 
     @property
@@ -94,16 +101,22 @@ class Model:
         >>> lutkan.load(lutkan.compile(net, spec="segment-int8-L64")).predict(np.zeros((4, 2))).shape
         (4, 1)
         """
-        x, single = self._rows(X)
-        y = self._run_rows(x)
+        x = self._rows(X)
+        shape = (*x.shape[:-1], self._out)
         if out is None:
-            return y[0] if single else y
-        want = (self._out,) if single else (len(x), self._out)
-        if not isinstance(out, np.ndarray) or out.dtype != np.float32 or out.shape != want or not out.flags.writeable:
-            found = f"{out.dtype} {out.shape}" if isinstance(out, np.ndarray) else type(out).__name__
-            raise InputError(f"out is {found}", f"a writeable float32 array of shape {want}")
-        out[...] = y[0] if single else y
-        return out
+            y = np.empty(shape, dtype=np.float32)
+        else:
+            y = self._target(out, shape, x)
+        nan = self._fill(x, y)
+        if nan >= 0 and self._nan == "error":
+            column = int(np.argmax(np.isnan(x.reshape(-1, self._in)[nan])))
+            raise InputError(
+                f"X[{nan}, {column}] is NaN", "numbers", "clean the rows, or load(..., nan='propagate') for NaN answers"
+            )
+        if out is not None and y is not out:
+            out[...] = y
+            return out
+        return y
 
     __call__ = predict
 
@@ -116,7 +129,7 @@ class Model:
         """
         return {
             "runtime": self._runtime,
-            "isa": "numpy" if self._runtime == "reference" else "llvm",
+            "isa": self._isa,
             "threads": self._threads,
             "nan": self._nan,
             "in_features": self._in,
@@ -127,24 +140,35 @@ class Model:
             "content_id": self._artifact.content_id,
         }
 
-    def _rows(self, X: object) -> tuple[F32, bool]:
+    def _rows(self, X: object) -> F32:
+        """Return float32 rows, C-contiguous, [N, in] or [in]; as they are where possible, for that is the hot path."""
+        if type(X) is np.ndarray and X.dtype is _FLOAT32 and X.flags.c_contiguous:
+            x: F32 = X
+            if x.shape[-1:] == (self._in,) and x.ndim <= 2:
+                return x
         array = real_rows("X", X, self._in, single=True)
-        single = array.ndim == 1
         with np.errstate(over="ignore"):
-            x = np.ascontiguousarray(array, dtype=np.float32).reshape(-1, self._in)
-        if self._nan == "error" and np.isnan(x).any():
-            row, column = (int(v) for v in np.argwhere(np.isnan(x))[0])
-            raise InputError(
-                f"X[{row}, {column}] is NaN", "numbers", "clean the rows, or load(..., nan='propagate') for NaN answers"
-            )
-        return x, single
+            return np.ascontiguousarray(array, dtype=np.float32)
 
-    def _run_rows(self, x: F32) -> F32:
+    def _target(self, out: F32, shape: tuple[int, ...], x: F32) -> F32:
+        """Check `out`; return it, or a stand-in where it cannot be written directly."""
+        if not isinstance(out, np.ndarray) or out.dtype != np.float32 or out.shape != shape or not out.flags.writeable:
+            found = f"{out.dtype} {out.shape}" if isinstance(out, np.ndarray) else type(out).__name__
+            raise InputError(f"out is {found}", f"a writeable float32 array of shape {shape}")
+        direct = out.dtype is _FLOAT32 and out.flags.c_contiguous and not np.may_share_memory(out, x)
+        return out if direct else np.empty(shape, dtype=np.float32)
+
+    def _fill(self, x: F32, y: F32) -> int:
+        """Run rows into `y`; return the first row of `x` that holds NaN, or -1."""
+        if self._threads == 1 or x.ndim == 1:
+            return self._run(x, y)
         parts = min(self._threads, len(x) // _ROWS_A_THREAD)
         if parts < 2:
-            return self._run(x)
+            return self._run(x, y)
+        bounds = [len(x) * part // parts for part in range(parts + 1)]
         with ThreadPoolExecutor(parts) as pool:
-            return np.concatenate(list(pool.map(self._run, np.array_split(x, parts))))
+            found = pool.map(lambda a, b: self._run(x[a:b], y[a:b]), bounds[:-1], bounds[1:])
+            return next((start + nan for start, nan in zip(bounds, found, strict=False) if nan >= 0), -1)
 
     def __reduce__(self):
         return (load, (self._artifact.to_bytes(), self._runtime, self._threads, self._nan))
@@ -153,15 +177,31 @@ class Model:
         return f"Model({self._in} -> {self._out}, runtime={self._runtime!r}, threads={self._threads})"
 
 
-def _prepare(program: Program, runtime: str) -> tuple[Callable[[F32], F32], int]:
+def _prepare(program: Program, runtime: str) -> tuple[Runner, int, str]:
+    """Return what runs rows, its resident bytes and its instruction set."""
+    if runtime == "native":
+        return native.prepare(program)
     if runtime == "numba":
         from lutkan.runtimes import numba_
 
-        return numba_.prepare(program)
+        run, nbytes = numba_.prepare(program)
+        return _filling(run, program.in_features), nbytes, "llvm"
     from lutkan.artifact.codec import encode_program
 
     nbytes = sum(array.nbytes for array in encode_program(program)[1].values())
-    return lambda x: reference.run(program, x), nbytes
+    return _filling(lambda x: reference.run(program, x), program.in_features), nbytes, "numpy"
+
+
+def _filling(run: Callable[[F32], F32], width: int) -> Runner:
+    """Give a runtime that returns its answers the face of one that fills an array."""
+
+    def fill(x: F32, y: F32) -> int:
+        rows = x.reshape(-1, width)
+        y[...] = run(rows).reshape(y.shape)
+        nan = np.isnan(rows).any(axis=1)
+        return int(np.argmax(nan)) if nan.any() else -1
+
+    return fill
 
 
 def load(
@@ -176,7 +216,7 @@ def load(
     Parameters
     ----------
     source : path, bytes or Artifact
-    runtime : {"auto", "numba", "reference"}
+    runtime : {"auto", "native", "numba", "reference"}
         All give the same bits. "auto" takes the fastest one available.
     threads : int
         Threads that share the rows of one call; 1 by default.
@@ -224,7 +264,8 @@ def _self_test(model: Model) -> None:
         raise VerificationError(
             "the artifact carries no golden vectors", fix="compile it again, or load without self_test"
         )
-    y = model._run_rows(artifact.golden_x)
+    y = np.empty_like(artifact.golden_y)
+    model._fill(np.ascontiguousarray(artifact.golden_x), y)
     same = (y.view(np.uint32) == artifact.golden_y.view(np.uint32)) | (np.isnan(y) & np.isnan(artifact.golden_y))
     if not same.all():
         row, column = (int(v) for v in np.argwhere(~same)[0])

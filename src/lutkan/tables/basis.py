@@ -27,7 +27,9 @@ __all__ = ["BasisValues", "quantize_basis", "quantize_product", "tabulate_basis"
 F64 = NDArray[np.float64]
 F32 = NDArray[np.float32]
 
-_DEFAULT_SEGMENTS = 32
+# Intervals that a projection tries, until its residual is small beside the rounding of the coefficients.
+_SEGMENTS = (16, 32, 64, 128, 256)
+_PROJECTION_ERROR = {16: 2e-5, 8: 1e-3, 4: 1e-2, 3: 2e-2, 2: 5e-2}
 _UNIFORM = 1e-5
 # Beyond these |x| a squashed input moves by less than 1.2e-5 (tanh) or 6e-6 (sigmoid) any more.
 _SQUASH_DOMAIN = {"tanh": 6.0, "sigmoid": 12.0}
@@ -174,10 +176,15 @@ def tabulate_basis(
             return BasisValues(points[:1], width, len(points) - 1, 1, 0, "linear", bank.weights)
     if fixed is not None:
         low, width = _positions_of(fixed)
-        return _project(group, low, width, fixed.segments, fixed.outside)
+        return _project(group, low, width, fixed.segments, fixed.outside)[0]
     low, high, outside = _domain(group, spec)
-    segments = spec.segments or _DEFAULT_SEGMENTS
-    return _project(group, low, (high - low) / segments, segments, outside)
+    choices = (spec.segments,) if spec.segments is not None else _SEGMENTS
+    values, error = _project(group, low, (high - low) / choices[0], choices[0], outside)
+    for segments in choices[1:]:
+        if error <= _PROJECTION_ERROR[spec.coefficient_bits]:
+            break
+        values, error = _project(group, low, (high - low) / segments, segments, outside)
+    return values
 
 
 def _positions_of(table: BasisTable) -> tuple[F64, F64]:
@@ -306,21 +313,20 @@ def _domain(group: EdgeGroup, spec: BasisSpec) -> tuple[F64, F64, str]:
     return low - margin, high + margin, outside
 
 
-def _project(group: EdgeGroup, low: F64, width: F64, segments: int, outside: str, shift: int = 0) -> BasisValues:
-    """Fit uniform cubic rows to the edges by least squares, 8 points an interval."""
+def _project(group: EdgeGroup, low: F64, width: F64, segments: int, outside: str) -> tuple[BasisValues, float]:
+    """Fit uniform cubic rows to the edges by least squares, 8 points an interval.
+
+    Returns the rows, and the largest residual of an edge relative to the largest value of its output's edges.
+    """
     n_in, n_out = group.in_features, group.branches[0].bank.out_features
-    rows = segments + 3 - 2 * shift
-    if rows < 1:
-        raise SpecError(
-            f"{group.where}: {segments} intervals for splines that run down to zero", "at least 4 intervals"
-        )
     u = np.concatenate([[0.0], (np.arange(segments * 8) + 0.5) / 8, [segments]])
     cell = np.minimum(np.floor(u).astype(np.int64), segments - 1)
     design = np.zeros((u.size, segments + 3))
     np.put_along_axis(design, cell[:, None] + np.arange(4), bspline.uniform_weights(u - cell, 3), axis=1)
-    solve = np.linalg.pinv(design[:, shift : shift + rows])
+    solve = np.linalg.pinv(design)
     points = np.broadcast_to(low[:, None] + u * width[:, None], (n_in, u.size))
-    coefficients = np.empty((n_in, rows, n_out))
+    coefficients = np.empty((n_in, segments + 3, n_out))
+    peak, residual = np.zeros(n_out), np.zeros(n_out)
     step = max(1, (1 << 20) // (u.size * max(n_out, 16)))
     for first in range(0, n_in, step):
         inputs = np.arange(first, min(first + step, n_in))
@@ -333,7 +339,11 @@ def _project(group: EdgeGroup, low: F64, width: F64, segments: int, outside: str
                 "choose a domain without the singularity: BasisSpec(domain=(low, high))",
             )
         coefficients[inputs] = np.matmul(solve, values)
-    return BasisValues(low, width, segments, 3, shift, outside, coefficients)
+        missed = np.abs(np.matmul(design, coefficients[inputs]) - values)
+        peak = np.maximum(peak, np.abs(values).max(axis=(0, 1)))
+        residual = np.maximum(residual, missed.max(axis=(0, 1)))
+    error = float(np.max(residual / np.maximum(peak, 1e-300)))
+    return BasisValues(low, width, segments, 3, 0, outside, coefficients), error
 
 
 def quantize_basis(values: BasisValues, spec: BasisSpec, where: str) -> IntegerRows:

@@ -128,7 +128,8 @@ class BasisSpec:
     cover : float
         Share of the calibrated inputs over which the folded rows reach; the others take an exact float32 path.
     segments : int or None
-        Intervals of the projection, for edges that are not uniform B-splines; None takes 32.
+        Intervals of the projection, for edges that are neither B-splines nor radial; None takes as many, 16 to 256, as
+        keep the residual small beside the rounding of the coefficients.
     domain : (float, float) or None
         Domain of the projection; None takes the calibrated range, or the interval where the edges live.
     keep_masked : bool

@@ -12,6 +12,7 @@ from lutkan.artifact import Artifact
 from lutkan.artifact.program import KANOp, SegmentTable
 from lutkan.errors import InputError, VerificationError
 from lutkan.ir import Network
+from lutkan.numerics.rows import real_rows
 from lutkan.runtimes import load, reference
 from lutkan.tables import BaseValues, LayerPlan, table_domain
 from lutkan.verify.twin import Plans, branch_input, evaluate_layer, plan_of, trace_twin
@@ -205,9 +206,11 @@ def verify(artifact: Artifact, net: Network, X: object, *, runtime: str = "auto"
     if not isinstance(net, Network):
         raise InputError(f"net is a {type(net).__name__}", "a Network", "pass lutkan.import_model(source)")
     model = load(artifact, runtime=runtime)
-    x, _ = model._rows(X)
-    if len(x) == 0:
+    rows = real_rows("X", X, model.in_features)
+    if len(rows) == 0:
         raise InputError("X has no rows", "at least one row")
+    with np.errstate(over="ignore"):
+        x = np.ascontiguousarray(rows, dtype=np.float32)
     return _compare(artifact, net, x.astype(np.float64), model.predict(x).astype(np.float64))
 
 

@@ -1,0 +1,64 @@
+"""The native runtime: one call into C for a whole batch and network."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lutkan.artifact.program import Program
+from lutkan.errors import RuntimeUnavailableError
+from lutkan.runtimes.packing import pack_program, packed_bytes
+
+__all__ = ["available_isas", "missing", "prepare"]
+
+F32 = NDArray[np.float32]
+
+
+def missing() -> str:
+    """Return what keeps the native runtime from working here, or an empty string."""
+    try:
+        from lutkan import _native  # noqa: F401
+    except ImportError as error:
+        return f"the compiled kernels (this is a pure-Python install: {error})"
+    return ""
+
+
+def available_isas() -> list[str]:
+    """Return the instruction sets that the native runtime can use here, best first."""
+    from lutkan import _native
+
+    return list(_native.available())
+
+
+def prepare(program: Program) -> tuple[Callable[[F32, F32], int], int, str]:
+    """Pack a program for this runtime.
+
+    Returns
+    -------
+    run : callable
+        `run(x, y)`: float32 [N, in] and [N, out], both C-contiguous; fills `y` and returns the first row of `x` that
+        holds NaN, or -1. Releases the GIL; thread safe.
+    nbytes : int
+        Resident bytes of the packed tables.
+    isa : str
+        Instruction set in use: the best one, or that of the environment variable LUTKAN_ISA.
+
+    Raises
+    ------
+    RuntimeUnavailableError
+        LUTKAN_ISA names an instruction set that is unknown or not available here.
+    """
+    from lutkan import _native
+
+    wanted = os.environ.get("LUTKAN_ISA", "")
+    if wanted and wanted not in _native.available():
+        raise RuntimeUnavailableError(
+            f"LUTKAN_ISA={wanted!r} is not available here", ", ".join(_native.available()), "unset LUTKAN_ISA"
+        )
+    ops: list[dict[str, Any]] = pack_program(program)
+    network = _native.Network(program.in_features, program.out_features, ops, wanted)
+    return network.run, packed_bytes(ops), network.isa

@@ -1,0 +1,322 @@
+"""Lay a program out for the native runtime (native/include/lutkan/network.h).
+
+Outputs are padded to 16; coefficient rows are interleaved, so that the taps of an output lie side by side and one load
+serves 16 outputs: `[input][segment][group of 4 taps][output][tap]`. A row is stored once for every tap it can be.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lutkan.artifact.checks import ACTIVATIONS
+from lutkan.artifact.program import (
+    ActivationOp,
+    AffineOp,
+    BaseTable,
+    BasisTable,
+    GlueOp,
+    IntegerRows,
+    KnotTable,
+    LayerNormOp,
+    LinearOp,
+    Op,
+    ProductOp,
+    Program,
+    RadialTable,
+    SegmentTable,
+    SelectOp,
+    Table,
+)
+
+__all__ = ["pack_program", "packed_bytes"]
+
+Array = NDArray[Any]
+Packed = dict[str, Any]
+
+_PAD = 16
+_OPS = {"select": 0, "affine": 1, "layer_norm": 2, "activation": 3, "prelu": 4, "linear": 5, "product": 6, "kan": 7}
+_TABLES = {"segment": 0, "base": 1, "basis": 2, "knots": 3, "radial": 4, "base_product": 5}
+_OUTSIDE = {"clip": 0, "zero": 1, "base": 2, "linear": 3}
+# int16 sums of so many inputs fit int32: 16 * 4096 * 32767 < 2^31.
+_INT16_INPUTS = 16
+# Position bits of a table that is one segment: a shift by so much leaves nothing.
+_ONE_SEGMENT = 30
+
+_NO_OP: Packed = {
+    "a": None,
+    "b": None,
+    "indices": None,
+    "offsets": None,
+    "eps": 0.0,
+    "function": -1,
+    "live_in": 0,
+    "live_out": 0,
+    "branches": [],
+}
+_NO_TABLE: Packed = {
+    "segments": 0,
+    "samples": 2,
+    "closed": 0,
+    "nearest": 0,
+    "outside": 0,
+    "is_unsigned": 0,
+    "uniform": 0,
+    "scale": None,
+    "knots": None,
+    "inverse": None,
+    "q": None,
+    "offset": None,
+    "function": -1,
+    "base_weight": None,
+    "base_scale": None,
+    "wide": 0,
+    "units": 0,
+    "groups": 0,
+    "flush": 1,
+    "block": 0,
+    "packed": None,
+    "position_bits": 0,
+    "positions": 1,
+    "low": None,
+    "base": None,
+    "weights": None,
+    "degree": 0,
+    "linear": 0,
+    "factor": 0.0,
+    "ends": None,
+    "fit_rows": 0,
+    "fit": None,
+    "fold_low": None,
+    "fold_high": None,
+    "step_inverse": 0.0,
+    "half": 0.0,
+    "zero": 0,
+    "levels": 0,
+    "start": None,
+}
+
+
+def pack_program(program: Program) -> list[Packed]:
+    """Return the operations as plain mappings of numbers and arrays, which the extension module reads.
+
+    Parameters
+    ----------
+    program : Program
+
+    Returns
+    -------
+    list of dict
+    """
+    return [_pack_op(step) for step in program.steps]
+
+
+def packed_bytes(ops: list[Packed]) -> int:
+    """Count the bytes of all arrays in packed operations."""
+    total = 0
+    for op in ops:
+        for value in op.values():
+            if isinstance(value, np.ndarray):
+                total += value.nbytes
+            elif isinstance(value, dict):
+                total += packed_bytes([value])
+            elif isinstance(value, list):
+                total += packed_bytes(value)
+    return total
+
+
+def _pack_op(step: Op | GlueOp) -> Packed:
+    n_in, n_out = step.shape
+    base = {**_NO_OP, "kind": _OPS[step.op], "n_in": n_in, "n_out": n_out}
+    if isinstance(step, SelectOp):
+        return {**base, "indices": _copy(step.indices)}
+    if isinstance(step, AffineOp):
+        return {**base, "a": _copy(step.scale), "b": _copy(step.bias)}
+    if isinstance(step, LayerNormOp):
+        return {**base, "a": _copy(step.weight), "b": _copy(step.bias), "eps": step.eps}
+    if isinstance(step, ActivationOp):
+        if step.slope is not None:
+            return {**base, "kind": _OPS["prelu"], "a": _copy(step.slope)}
+        return {**base, "function": ACTIVATIONS.index(step.function)}
+    if isinstance(step, LinearOp):
+        return {**base, "a": _copy(step.weight), "b": _copy(step.bias)}
+    if isinstance(step, ProductOp):
+        return {**base, "indices": _copy(step.indices), "offsets": _copy(step.offsets)}
+    live_in, live_out = step.branches[0].table.shape
+    branches = [{"pre": [_pack_op(glue) for glue in b.pre], "table": _pack_table(b.table)} for b in step.branches]
+    return {
+        **base,
+        "a": _copy(step.bias),
+        "indices": _copy(step.inputs),
+        "offsets": _copy(step.outputs),
+        "live_in": live_in,
+        "live_out": live_out,
+        "branches": branches,
+    }
+
+
+def _copy(array: Array | None) -> Array | None:
+    """Return an aligned copy that does not depend on the artifact's bytes."""
+    return None if array is None else np.array(array)
+
+
+def _pad(array: Array) -> Array:
+    """Pad the last axis (outputs) with zeros."""
+    more = -array.shape[-1] % _PAD
+    return np.ascontiguousarray(np.pad(array, [(0, 0)] * (array.ndim - 1) + [(0, more)]))
+
+
+def _each(array: Array | None, count: int) -> Array | None:
+    """Repeat what all inputs share."""
+    return None if array is None else np.array(np.broadcast_to(array, (count, *array.shape[1:])))
+
+
+def _pack_table(table: Table) -> Packed:
+    n_in, n_out = table.shape
+    base = {**_NO_TABLE, "kind": _TABLES[table.op], "inputs": n_in, "pad": n_out + -n_out % _PAD}
+    if isinstance(table, SegmentTable):
+        return {**base, **_pack_segments(table)}
+    if isinstance(table, BaseTable):
+        return {**base, "function": ACTIVATIONS.index(table.function), "base_weight": _pad(table.weight)}
+    if isinstance(table, IntegerRows):
+        return {**base, **_pack_rows(table)}
+    return {**base, **_pack_codes(table)}
+
+
+def _pack_segments(table: SegmentTable) -> Packed:
+    n_in = table.shape[0]
+    knots = np.array(np.broadcast_to(table.knots, (n_in, table.segments + 1)))
+    factor = np.float32(1.0) if table.edge_scale is None else table.edge_scale[:, None, :]
+    steps = np.diff(knots, axis=1)
+    mean = (knots[:, -1] - knots[:, 0]) / np.float32(table.segments)
+    uniform = bool((mean > 0).all() and (np.abs(steps - mean[:, None]) <= 0.25 * mean[:, None]).all())
+    with np.errstate(divide="ignore", over="ignore"):
+        inverse = np.where(mean > 0, np.float32(1.0) / mean, np.float32(0.0)).astype(np.float32)
+    return {
+        "segments": table.segments,
+        "samples": table.samples,
+        "closed": int(table.boundary == "closed"),
+        "nearest": int(table.interpolation == "nearest"),
+        "outside": _OUTSIDE[table.outside],
+        "is_unsigned": int(table.offset is not None),
+        "uniform": int(uniform),
+        "knots": knots,
+        "inverse": inverse,
+        "q": _pad(table.q),
+        "scale": _pad(table.scale * factor),
+        "offset": None if table.offset is None else _pad(table.offset * factor),
+        "function": -1 if table.base is None else ACTIVATIONS.index(table.base),
+        "base_weight": None if table.base_weight is None else _pad(table.base_weight),
+    }
+
+
+def _interleave(rows: Array, segments: int, taps: int) -> Array:
+    """Return `[in][segment][group][out][4]` (int8) or `[in][segment][group][pair][out][2]` (int16).
+
+    `rows` is [in, segments - 1 + taps, out]: segment `s` takes the rows `s .. s + taps - 1`.
+    """
+    n_in, _, n_out = rows.shape
+    span = 4 if rows.dtype == np.int8 else 2
+    packed = np.empty((n_in, segments, taps // span, n_out, span), dtype=rows.dtype)
+    for tap in range(taps):
+        packed[:, :, tap // span, :, tap % span] = rows[:, tap : tap + segments]
+    return _aligned(packed)
+
+
+def _aligned(array: Array) -> Array:
+    """Copy to memory that starts on a cache line."""
+    raw = np.empty(array.nbytes + 64, dtype=np.uint8)
+    start = -raw.ctypes.data % 64
+    target = raw[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
+    target[...] = array
+    return target
+
+
+def _words(weights: Array) -> Array:
+    """Return weight rows as little-endian words: four uint8 or two int16 each."""
+    return np.ascontiguousarray(weights).view(np.uint32)
+
+
+def _pack_rows(table: IntegerRows) -> Packed:
+    n_in = table.shape[0]
+    wide = table.kernel_bits == 16
+    if not isinstance(table, (BasisTable, KnotTable, RadialTable)):
+        raise TypeError(type(table).__name__)
+    taps, segments, shift = table.taps, table.segments, table.shift
+    rows = _pad(np.asarray(table.coefficients))
+    stacked = np.zeros((n_in, segments - 1 + taps, rows.shape[2]), dtype=rows.dtype)
+    kept = min(table.rows, stacked.shape[1] - shift)
+    stacked[:, shift : shift + kept] = rows[:, :kept]
+    packed = _interleave(stacked, segments, taps)
+    body: Packed = {
+        "segments": segments,
+        "wide": int(wide),
+        "units": n_in,
+        "groups": taps // 4,
+        "flush": _INT16_INPUTS,
+        "block": packed[0, 0].nbytes // 64,
+        "packed": packed,
+        "scale": _pad(table.scale),
+    }
+    if isinstance(table, KnotTable):
+        knots = _each(table.padded_knots, n_in)
+        return {**body, "degree": table.degree, "knots": knots}
+    body["low"], body["inverse"] = _each(table.low, n_in), _each(table.inverse, n_in)
+    body["weights"] = _words(table.weights)
+    body["base"] = np.arange(n_in, dtype=np.uint32) * np.uint32(segments * body["block"])
+    if isinstance(table, RadialTable):
+        return {**body, "position_bits": _ONE_SEGMENT, "positions": table.positions}
+    body |= {"position_bits": table.position_bits, "positions": segments << table.position_bits}
+    if table.outside == "linear":
+        c = rows.astype(np.float32)
+        apart, factor = table.slope
+        body |= {
+            "linear": 1,
+            "factor": factor,
+            "ends": np.stack([c[:, apart] - c[:, 0], c[:, -1] - c[:, -1 - apart]]),
+        }
+    if table.base is not None:
+        fit = np.zeros((n_in, stacked.shape[1]), dtype=np.float32)
+        fit[:, shift : shift + kept] = table.base_rows[:, :kept]  # type: ignore[index]
+        body |= {
+            "function": ACTIVATIONS.index(table.base),
+            "fit": fit,
+            "fit_rows": fit.shape[1],
+            "fold_low": _each(table.fold_low, n_in),
+            "fold_high": _each(table.fold_high, n_in),
+            "base_weight": _pad(table.base_q.astype(np.float32)),  # type: ignore[union-attr]
+            "base_scale": _pad(table.base_scale),  # type: ignore[arg-type]
+        }
+    return body
+
+
+def _pack_codes(table: Any) -> Packed:
+    n_in = table.shape[0]
+    q = _pad(np.asarray(table.coefficients))
+    wide = table.kernel_bits == 16
+    units = -(-n_in // 4)
+    rows = np.zeros((units, 4, q.shape[1]), dtype=q.dtype)
+    rows.reshape(-1, q.shape[1])[:n_in] = q
+    packed = _interleave(rows, 1, 4)
+    step = np.float32(table.step)
+    scale = _pad(table.scale)
+    return {
+        "segments": 1,
+        "wide": int(wide),
+        "units": units,
+        "groups": 1,
+        "flush": _INT16_INPUTS // 4,
+        "block": packed[0, 0].nbytes // 64,
+        "packed": packed,
+        "scale": scale * step,
+        "function": ACTIVATIONS.index(table.function),
+        "base_weight": q.astype(np.float32),
+        "base_scale": scale,
+        "step_inverse": float(np.float32(1.0) / step),
+        "half": table.zero + 0.5,
+        "zero": table.zero,
+        "levels": table.levels,
+        "start": -table.zero * q.astype(np.int64).sum(axis=0),
+    }
