@@ -1,0 +1,162 @@
+/* The reference of the family: docs/spec/float32.md line by line, one element at a time. */
+#include "constants.h"
+#include "float32.h"
+
+#include <math.h>
+#include <string.h>
+
+static uint32_t bits(float x) {
+    uint32_t pattern;
+    memcpy(&pattern, &x, sizeof pattern);
+    return pattern;
+}
+
+static float from_bits(uint32_t pattern) {
+    float x;
+    memcpy(&x, &pattern, sizeof x);
+    return x;
+}
+
+static float exponential(float x) {
+    float t = x >= EXP_LOW ? x : EXP_LOW;
+    t = t <= EXP_HIGH ? t : EXP_HIGH;
+    const float m = t * LOG2E + ROUNDER;
+    const float k = m - ROUNDER;
+    float r = t - k * LN2_HIGH;
+    r = r - k * LN2_LOW;
+    float h = EXP_4;
+    h = h * r + EXP_3;
+    h = h * r + EXP_2;
+    h = h * r + EXP_1;
+    h = h * r + EXP_0;
+    const float p = 1.0f + (r + (r * r) * h);
+    float y = from_bits(bits(p) + (bits(m) << 23));
+    y = x < EXP_LOW ? 0.0f : y;
+    y = x > EXP_HIGH ? INFINITY : y;
+    return x != x ? x : y;
+}
+
+static float tangent(float x) {
+    const float a = fabsf(x);
+    const float z = a * a;
+    float h = TANH_4;
+    h = h * z + TANH_3;
+    h = h * z + TANH_2;
+    h = h * z + TANH_1;
+    h = h * z + TANH_0;
+    const float near = a + (a * z) * h;
+    const float far = 1.0f - 2.0f / (exponential(a + a) + 1.0f);
+    const float y = a < TANH_SPLIT ? near : far;
+    return from_bits(bits(y) | (bits(x) & SIGN_BIT));
+}
+
+static float sigmoid(float x) {
+    const float e = exponential(-fabsf(x));
+    return (x < 0.0f ? e : 1.0f) / (1.0f + e);
+}
+
+static float silu(float x) {
+    const float e = exponential(-fabsf(x));
+    const float z = x < SILU_FLOOR ? SILU_FLOOR : x;
+    return (z * (x < 0.0f ? e : 1.0f)) / (1.0f + e);
+}
+
+static float gelu(float x) {
+    float a = fabsf(x);
+    a = a < GELU_CUT ? a : GELU_FAR;
+    const float q = a * a;
+    const float upper = from_bits(bits(a) & UPPER_HALF);
+    const float lost = (upper * upper - q) + (a - upper) * (a + upper);
+    float e = exponential(-0.5f * q);
+    e = e - e * (0.5f * lost);
+    float n = GELU_NUMERATOR_4;
+    n = n * a + GELU_NUMERATOR_3;
+    n = n * a + GELU_NUMERATOR_2;
+    n = n * a + GELU_NUMERATOR_1;
+    n = n * a + GELU_NUMERATOR_0;
+    float d = GELU_DENOMINATOR_5;
+    d = d * a + GELU_DENOMINATOR_4;
+    d = d * a + GELU_DENOMINATOR_3;
+    d = d * a + GELU_DENOMINATOR_2;
+    d = d * a + GELU_DENOMINATOR_1;
+    d = d * a + GELU_DENOMINATOR_0;
+    const float tail = (e * n) / d;
+    const float share = x < 0.0f ? tail : 1.0f - tail;
+    const float z = x < -GELU_FAR ? -GELU_FAR : x;
+    return z * share;
+}
+
+static float relu(float x) { return x <= 0.0f ? 0.0f : x; }
+
+static float identity(float x) { return x; }
+
+void lk_activate_serial(int kind, const float *x, float *y, size_t n) {
+    static float (*const functions[])(float) = {
+        [LK_IDENTITY] = identity, [LK_SILU] = silu,    [LK_GELU] = gelu,
+        [LK_RELU] = relu,         [LK_TANH] = tangent, [LK_SIGMOID] = sigmoid,
+    };
+    for (size_t i = 0; i < n; ++i) y[i] = functions[kind](x[i]);
+}
+
+void lk_prelu_serial(const float *x, const float *slope, float *y, size_t n) {
+    for (size_t i = 0; i < n; ++i) y[i] = x[i] < 0.0f ? slope[i] * x[i] : x[i];
+}
+
+void lk_affine_serial(const float *x, const float *scale, const float *bias, float *y, size_t n) {
+    for (size_t i = 0; i < n; ++i) y[i] = scale[i] * x[i] + bias[i];
+}
+
+static float tree(float lane[LANES]) {
+    for (int width = LANES / 2; width > 0; width /= 2)
+        for (int l = 0; l < width; ++l) lane[l] = lane[l] + lane[l + width];
+    return lane[0];
+}
+
+void lk_layer_norm_serial(const float *x, const float *weight, const float *bias, float eps, float *y, size_t n) {
+    const float count = (float)n;
+    float lane[LANES] = {0};
+    for (size_t i = 0; i < n; ++i) lane[i % LANES] = lane[i % LANES] + x[i];
+    const float mean = tree(lane) / count;
+    float square[LANES] = {0};
+    for (size_t i = 0; i < n; ++i) {
+        const float d = x[i] - mean;
+        square[i % LANES] = square[i % LANES] + d * d;
+    }
+    const float variance = tree(square) / count;
+    const float inverse = 1.0f / sqrtf(variance + eps);
+    for (size_t i = 0; i < n; ++i) {
+        float value = (x[i] - mean) * inverse;
+        if (weight != NULL) value = value * weight[i];
+        if (bias != NULL) value = value + bias[i];
+        y[i] = value;
+    }
+}
+
+void lk_add_product_serial(float a, const float *w, float *sums, size_t n) {
+    for (size_t i = 0; i < n; ++i) sums[i] = sums[i] + w[i] * a;
+}
+
+void lk_add_scaled_serial(float a, const float *q, const float *scale, float *sums, size_t n) {
+    for (size_t i = 0; i < n; ++i) sums[i] = sums[i] + (q[i] * a) * scale[i];
+}
+
+void lk_add_bias_serial(const float *sums, const float *bias, float *y, size_t n) {
+    for (size_t i = 0; i < n; ++i) y[i] = sums[i] + bias[i];
+}
+
+int lk_has_nan_serial(const float *x, size_t n) {
+    int found = 0;
+    for (size_t i = 0; i < n; ++i) found |= x[i] != x[i];
+    return found;
+}
+
+void lk_positions_serial(const float *x, const float *low, const float *inverse, uint32_t count, uint32_t *p,
+                         size_t n) {
+    const float last = (float)(count - 1);
+    for (size_t i = 0; i < n; ++i) {
+        float v = (x[i] - low[i]) * inverse[i];
+        v = v > 0.0f ? v : 0.0f; /* NaN, as from an infinite x and an inverse of 0, becomes 0 */
+        v = v < last ? v : last;
+        p[i] = (uint32_t)(int32_t)v;
+    }
+}

@@ -1,0 +1,218 @@
+/* The family for any vector width: an instruction set includes this after defining its vectors.
+ *
+ * types       vec (WIDTH floats), words (the same as uint32), mask
+ * ISA(name)   name of an exported function
+ * moves       vset(a), vload(p), vstore(p, v); with count < WIDTH elements, others 0: vload_part(p, count),
+ *             vstore_part(p, v, count), vkeep(v, count); wstore(p, w), wstore_part(p, w, count)
+ * arithmetic  vadd, vsub, vmul, vdiv, vsqrt, each rounded by itself; vmax(a, b) is a > b ? a : b and vmin(a, b) is
+ *             a < b ? a : b, so that NaN in either gives b
+ * selection   vlt(a, b), vle(a, b), vnan(a) -> mask; vselect(mask, a, b); many(mask): nonzero if any is set;
+ *             mnone, mor(m, m)
+ * bits        vbits(v), vfrom(words), wset(u), wand, wor, wadd, wshift(w, constant), vint(v): truncate
+ *
+ * Every step is one of docs/spec/float32.md. A step is left out only where it cannot change a result. */
+#include "constants.h"
+#include "float32.h"
+
+#define INLINE static inline __attribute__((always_inline))
+
+INLINE vec step(vec h, vec x, float coefficient) { return vadd(vmul(h, x), vset(coefficient)); }
+
+/* Steps 3 to 8 of exp: EXP_LOW <= t <= EXP_HIGH. */
+INLINE vec exp_within(vec t) {
+    const vec m = vadd(vmul(t, vset(LOG2E)), vset(ROUNDER));
+    const vec k = vsub(m, vset(ROUNDER));
+    vec r = vsub(t, vmul(k, vset(LN2_HIGH)));
+    r = vsub(r, vmul(k, vset(LN2_LOW)));
+    vec h = vset(EXP_4);
+    h = step(h, r, EXP_3);
+    h = step(h, r, EXP_2);
+    h = step(h, r, EXP_1);
+    h = step(h, r, EXP_0);
+    const vec p = vadd(vset(1.0f), vadd(r, vmul(vmul(r, r), h)));
+    return vfrom(wadd(vbits(p), wshift(vbits(m), 23)));
+}
+
+/* exp of x <= 0. NaN gives 0: callers see to it. */
+INLINE vec exp_negative(vec x) {
+    return vselect(vle(vset(EXP_LOW), x), exp_within(vmax(x, vset(EXP_LOW))), vset(0.0f));
+}
+
+INLINE vec magnitude(vec x) { return vfrom(wand(vbits(x), wset(~SIGN_BIT))); }
+
+INLINE vec minus_magnitude(vec x) { return vfrom(wor(vbits(x), wset(SIGN_BIT))); }
+
+INLINE vec tangent(vec x) {
+    const vec a = magnitude(x), z = vmul(a, a);
+    vec h = vset(TANH_4);
+    h = step(h, z, TANH_3);
+    h = step(h, z, TANH_2);
+    h = step(h, z, TANH_1);
+    h = step(h, z, TANH_0);
+    const vec near = vadd(a, vmul(vmul(a, z), h));
+    /* From 19 on, 2 / (exp + 1) is less than half a last place of 1. */
+    const vec e = exp_within(vmin(vadd(a, a), vset(32.0f)));
+    const vec far = vsub(vset(1.0f), vdiv(vset(2.0f), vadd(e, vset(1.0f))));
+    const vec y = vselect(vle(vset(TANH_SPLIT), a), far, near); /* NaN takes near, which is NaN */
+    return vfrom(wor(vbits(y), wand(vbits(x), wset(SIGN_BIT))));
+}
+
+INLINE vec sigmoid(vec x) {
+    const vec e = exp_negative(minus_magnitude(x));
+    const vec y = vdiv(vselect(vlt(x, vset(0.0f)), e, vset(1.0f)), vadd(vset(1.0f), e));
+    return vselect(vnan(x), x, y);
+}
+
+INLINE vec silu(vec x) {
+    const vec e = exp_negative(minus_magnitude(x));
+    const vec z = vmax(vset(SILU_FLOOR), x); /* NaN stays */
+    const vec u = vselect(vlt(x, vset(0.0f)), e, vset(1.0f));
+    return vdiv(vmul(z, u), vadd(vset(1.0f), e));
+}
+
+INLINE vec gelu(vec x) {
+    vec a = magnitude(x);
+    a = vselect(vlt(a, vset(GELU_CUT)), a, vset(GELU_FAR));
+    const vec q = vmul(a, a);
+    const vec upper = vfrom(wand(vbits(a), wset(UPPER_HALF)));
+    const vec lost = vadd(vsub(vmul(upper, upper), q), vmul(vsub(a, upper), vadd(a, upper)));
+    vec e = exp_negative(vmul(vset(-0.5f), q));
+    e = vsub(e, vmul(e, vmul(vset(0.5f), lost)));
+    vec n = vset(GELU_NUMERATOR_4);
+    n = step(n, a, GELU_NUMERATOR_3);
+    n = step(n, a, GELU_NUMERATOR_2);
+    n = step(n, a, GELU_NUMERATOR_1);
+    n = step(n, a, GELU_NUMERATOR_0);
+    vec d = vset(GELU_DENOMINATOR_5);
+    d = step(d, a, GELU_DENOMINATOR_4);
+    d = step(d, a, GELU_DENOMINATOR_3);
+    d = step(d, a, GELU_DENOMINATOR_2);
+    d = step(d, a, GELU_DENOMINATOR_1);
+    d = step(d, a, GELU_DENOMINATOR_0);
+    const vec tail = vdiv(vmul(e, n), d);
+    const vec share = vselect(vlt(x, vset(0.0f)), tail, vsub(vset(1.0f), tail));
+    const vec z = vmax(vset(-GELU_FAR), x); /* NaN stays */
+    return vmul(z, share);
+}
+
+INLINE vec relu(vec x) { return vselect(vle(x, vset(0.0f)), vset(0.0f), x); }
+
+INLINE vec identity(vec x) { return x; }
+
+INLINE void map(vec (*function)(vec), const float *x, float *y, size_t n) {
+    size_t i = 0;
+    for (; i + WIDTH <= n; i += WIDTH) vstore(y + i, function(vload(x + i)));
+    if (i < n) vstore_part(y + i, function(vload_part(x + i, n - i)), n - i);
+}
+
+void ISA(activate)(int kind, const float *x, float *y, size_t n) {
+    switch (kind) {
+    case LK_IDENTITY: map(identity, x, y, n); break;
+    case LK_SILU: map(silu, x, y, n); break;
+    case LK_GELU: map(gelu, x, y, n); break;
+    case LK_RELU: map(relu, x, y, n); break;
+    case LK_TANH: map(tangent, x, y, n); break;
+    case LK_SIGMOID: map(sigmoid, x, y, n); break;
+    }
+}
+
+/* A loop over whole vectors and once over the rest. `load(p)` reads at the current place. */
+#define EACH_VECTOR(y, expression)                                                                                   \
+    do {                                                                                                             \
+        size_t i = 0;                                                                                                \
+        for (; i + WIDTH <= n; i += WIDTH) vstore((y) + i, expression(WHOLE));                                       \
+        if (i < n) vstore_part((y) + i, expression(PART), n - i);                                                    \
+    } while (0)
+#define WHOLE(p) vload((p) + i)
+#define PART(p) vload_part((p) + i, n - i)
+
+INLINE vec prelu(vec x, vec slope) { return vselect(vlt(x, vset(0.0f)), vmul(slope, x), x); }
+
+void ISA(prelu)(const float *x, const float *slope, float *y, size_t n) {
+#define PRELU(load) prelu(load(x), load(slope))
+    EACH_VECTOR(y, PRELU);
+}
+
+void ISA(affine)(const float *x, const float *scale, const float *bias, float *y, size_t n) {
+#define AFFINE(load) vadd(vmul(load(scale), load(x)), load(bias))
+    EACH_VECTOR(y, AFFINE);
+}
+
+void ISA(add_product)(float a, const float *w, float *sums, size_t n) {
+    const vec factor = vset(a);
+#define ADD_PRODUCT(load) vadd(load(sums), vmul(load(w), factor))
+    EACH_VECTOR(sums, ADD_PRODUCT);
+}
+
+void ISA(add_scaled)(float a, const float *q, const float *scale, float *sums, size_t n) {
+    const vec factor = vset(a);
+#define ADD_SCALED(load) vadd(load(sums), vmul(vmul(load(q), factor), load(scale)))
+    EACH_VECTOR(sums, ADD_SCALED);
+}
+
+void ISA(add_bias)(const float *sums, const float *bias, float *y, size_t n) {
+#define ADD_BIAS(load) vadd(load(sums), load(bias))
+    EACH_VECTOR(y, ADD_BIAS);
+}
+
+/* The sixteen lanes of the sums: vectors of them side by side. */
+#define PARTS (LANES / WIDTH)
+
+/* `lanesum` of the specification: of x, or of the squares of x - mean. Missing elements add +0, which changes no lane. */
+INLINE float lane_sum(const float *x, size_t n, vec mean, const int squares) {
+    vec sum[PARTS];
+    for (int part = 0; part < PARTS; ++part) sum[part] = vset(0.0f);
+    size_t i = 0;
+    for (; i + LANES <= n; i += LANES)
+        for (int part = 0; part < PARTS; ++part) {
+            const vec value = vload(x + i + WIDTH * part), d = vsub(value, mean);
+            sum[part] = vadd(sum[part], squares ? vmul(d, d) : value);
+        }
+    for (int part = 0; part < PARTS && i < n; ++part, i += WIDTH) {
+        const size_t count = n - i < WIDTH ? n - i : WIDTH;
+        const vec value = count < WIDTH ? vload_part(x + i, count) : vload(x + i);
+        const vec d = count < WIDTH ? vkeep(vsub(value, mean), count) : vsub(value, mean);
+        sum[part] = vadd(sum[part], squares ? vmul(d, d) : value);
+    }
+    float lane[LANES];
+    for (int part = 0; part < PARTS; ++part) vstore(lane + WIDTH * part, sum[part]);
+    for (int width = LANES / 2; width > 0; width /= 2)
+        for (int l = 0; l < width; ++l) lane[l] = lane[l] + lane[l + width];
+    return lane[0];
+}
+
+void ISA(layer_norm)(const float *x, const float *weight, const float *bias, float eps, float *y, size_t n) {
+    const float count = (float)n;
+    const vec mean = vset(lane_sum(x, n, vset(0.0f), 0) / count);
+    const float variance = lane_sum(x, n, mean, 1) / count;
+    const vec inverse = vdiv(vset(1.0f), vsqrt(vset(variance + eps)));
+#define CENTRED(load) vmul(vsub(load(x), mean), inverse)
+#define WEIGHTED(load) vmul(CENTRED(load), load(weight))
+#define SHIFTED(load) vadd(CENTRED(load), load(bias))
+#define BOTH(load) vadd(WEIGHTED(load), load(bias))
+    if (weight != NULL && bias != NULL)
+        EACH_VECTOR(y, BOTH);
+    else if (weight != NULL)
+        EACH_VECTOR(y, WEIGHTED);
+    else if (bias != NULL)
+        EACH_VECTOR(y, SHIFTED);
+    else
+        EACH_VECTOR(y, CENTRED);
+}
+
+int ISA(has_nan)(const float *x, size_t n) {
+    mask found = mnone;
+    size_t i = 0;
+    for (; i + WIDTH <= n; i += WIDTH) found = mor(found, vnan(vload(x + i)));
+    if (i < n) found = mor(found, vnan(vload_part(x + i, n - i)));
+    return many(found);
+}
+
+void ISA(positions)(const float *x, const float *low, const float *inverse, uint32_t count, uint32_t *p, size_t n) {
+    const vec last = vset((float)(count - 1));
+/* NaN, as from an infinite x and an inverse of 0, becomes 0. */
+#define POSITION(load) vint(vmin(vmax(vmul(vsub(load(x), load(low)), load(inverse)), vset(0.0f)), last))
+    size_t i = 0;
+    for (; i + WIDTH <= n; i += WIDTH) wstore(p + i, POSITION(WHOLE));
+    if (i < n) wstore_part(p + i, POSITION(PART), n - i);
+}

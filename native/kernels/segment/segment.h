@@ -1,0 +1,16 @@
+/* Look-ups of segment tables, one hit an input; the contract stands in lutkan/kernels.h. */
+#ifndef LUTKAN_SEGMENT_H
+#define LUTKAN_SEGMENT_H
+
+#include "lutkan/kernels.h"
+
+#define LK_DECLARE_SEGMENT(isa)                                                                                      \
+    void lk_segment_##isa(const lk_hit *hits, size_t n_hits, int is_unsigned, float *sums, size_t n);                \
+    void lk_segment_nearest_##isa(const lk_hit *hits, size_t n_hits, int is_unsigned, float *sums, size_t n)
+
+LK_DECLARE_SEGMENT(serial);
+LK_DECLARE_SEGMENT(avx2);
+LK_DECLARE_SEGMENT(avx512vnni);
+LK_DECLARE_SEGMENT(neon);
+
+#endif

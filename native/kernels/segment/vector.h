@@ -1,0 +1,60 @@
+/* The family for any vector width: an instruction set includes this after defining its vectors.
+ *
+ * type       vec (WIDTH floats)
+ * ISA(name)  name of an exported function
+ * TILE       vectors of sums held in registers while all hits pass, a power of two of at most 8
+ * vset(a), vload(p), vstore(p, v), vadd, vsub, vmul; vint8(p), vuint8(p): WIDTH codes as floats
+ *
+ * Tiles of outputs are the outer loop and hits the inner one: every sum still takes hit after hit. */
+#include "segment.h"
+
+#define INLINE static inline __attribute__((always_inline))
+
+INLINE vec codes(const void *row, size_t o, const int is_unsigned) {
+    return is_unsigned ? vuint8((const uint8_t *)row + o) : vint8((const int8_t *)row + o);
+}
+
+/* Outputs o .. o + count * WIDTH - 1. */
+INLINE void tile(const lk_hit *hits, size_t n_hits, const int is_unsigned, const int nearest, float *sums, size_t o,
+                 const int count) {
+    vec sum[TILE];
+#pragma GCC unroll 8
+    for (int v = 0; v < count; ++v) sum[v] = vload(sums + o + WIDTH * (size_t)v);
+    for (size_t h = 0; h < n_hits; ++h) {
+        const lk_hit *hit = &hits[h];
+        const void *q0 = hit->q0, *q1 = hit->q1;
+        if (nearest && !(hit->w < 0.5f)) q0 = q1;
+        const vec w = vset(hit->w);
+#pragma GCC unroll 8
+        for (int v = 0; v < count; ++v) {
+            const size_t at = o + WIDTH * (size_t)v;
+            vec value = codes(q0, at, is_unsigned);
+            if (!nearest) value = vadd(value, vmul(w, vsub(codes(q1, at, is_unsigned), value)));
+            value = vmul(vload(hit->scale + at), value);
+            if (is_unsigned) value = vadd(vload(hit->offset + at), value);
+            sum[v] = vadd(sum[v], value);
+        }
+    }
+#pragma GCC unroll 8
+    for (int v = 0; v < count; ++v) vstore(sums + o + WIDTH * (size_t)v, sum[v]);
+}
+
+INLINE void tiles(const lk_hit *hits, size_t n_hits, const int is_unsigned, const int nearest, float *sums, size_t n) {
+    size_t o = 0;
+    for (; o + TILE * WIDTH <= n; o += TILE * WIDTH) tile(hits, n_hits, is_unsigned, nearest, sums, o, TILE);
+    for (; o < n; o += LK_PAD) tile(hits, n_hits, is_unsigned, nearest, sums, o, LK_PAD / WIDTH);
+}
+
+void ISA(segment)(const lk_hit *hits, size_t n_hits, int is_unsigned, float *sums, size_t n) {
+    if (is_unsigned)
+        tiles(hits, n_hits, 1, 0, sums, n);
+    else
+        tiles(hits, n_hits, 0, 0, sums, n);
+}
+
+void ISA(segment_nearest)(const lk_hit *hits, size_t n_hits, int is_unsigned, float *sums, size_t n) {
+    if (is_unsigned)
+        tiles(hits, n_hits, 1, 1, sums, n);
+    else
+        tiles(hits, n_hits, 0, 1, sums, n);
+}
