@@ -157,6 +157,10 @@ class Artifact:
     def __reduce__(self):
         return (Artifact.open, (self._packed,))
 
+    def __repr__(self) -> str:
+        program = self.program
+        return f"Artifact({program.in_features} -> {program.out_features}, {program.edges} edges, {self.nbytes} bytes)"
+
 
 def _read(source: object) -> bytes:
     if isinstance(source, (bytes, bytearray, memoryview)):

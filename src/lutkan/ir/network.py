@@ -150,6 +150,9 @@ class Network:
         )
         return max(16, 8_000_000 // widest)
 
+    def __repr__(self) -> str:
+        return f"Network({self.source.family}: {self.in_features} -> {self.out_features}, {self.edges} edges)"
+
     def summary(self) -> str:
         """Describe the network, a line a step, and every default the importer took."""
         lines = [f"{self.source.family}: {self.in_features} -> {self.out_features}, {self.edges} edges"]
