@@ -45,6 +45,8 @@ class Outcome:
     accuracy : float
     seconds : dict
         Runtime -> (seconds a row one at a time, seconds a row in bulk).
+    memory : dict
+        Runtime -> bytes of its tables in memory.
     same_bits : bool
         Whether all runtimes gave the same bits.
     """
@@ -54,6 +56,7 @@ class Outcome:
     report: VerifyReport
     accuracy: float
     seconds: dict[str, tuple[float, float]]
+    memory: dict[str, int]
     same_bits: bool
 
 
@@ -138,6 +141,7 @@ def _try(spec: str, net: Network, data: _Data) -> Outcome:
         report=report,
         accuracy=float(np.mean(answers[0].argmax(axis=1) == data.labels)),
         seconds={name: (time_a_row(model, data.X[:1]), time_a_row(model, data.X)) for name, model in models.items()},
+        memory={name: model.info()["memory_bytes"] for name, model in models.items()},
         same_bits=all(np.array_equal(answer, answers[0]) for answer in answers[1:]),
     )
 
@@ -169,6 +173,7 @@ def _result(net: Network, data: _Data, before: float, path: Path, outcomes: list
             {
                 "spec": outcome.spec,
                 "bytes": outcome.artifact.nbytes,
+                "memory_bytes": outcome.memory,
                 "rows": outcome.report.rows,
                 "max_abs": outcome.report.max_abs,
                 "mae": outcome.report.mae,
@@ -237,6 +242,10 @@ def _rows(before: float, checkpoint_bytes: int, outcomes: list[Outcome]) -> list
     rows = [
         ("", "checkpoint", *(outcome.spec for outcome in outcomes)),
         ("bytes of the file", count(checkpoint_bytes), *(count(outcome.artifact.nbytes) for outcome in outcomes)),
+        *(
+            (f"bytes in memory, {name}", "", *(count(outcome.memory[name]) for outcome in outcomes))
+            for name in list(outcomes[0].memory)[:1]
+        ),
         ("accuracy", f"{100 * before:.2f} %", *(f"{100 * outcome.accuracy:.2f} %" for outcome in outcomes)),
         ("same decision as the model", "", *(f"{100 * report.agreement:.2f} %" for report in reports)),
         *errors("error, largest", lambda of: of.max_abs),

@@ -40,9 +40,16 @@ def predict(
         ),
     ] = None,
     runtime: Runtime = "auto",
-    threads: Annotated[int, typer.Option("--threads", min=1, max=256, help="Threads that share the rows.")] = 1,
+    threads: Annotated[
+        int, typer.Option("--threads", metavar="N", min=1, max=256, help="Threads that share the rows.")
+    ] = 1,
     nan: Annotated[
-        NanPolicy, typer.Option("--nan", help="What a NaN or an empty cell does: end with an error, or answer NaN.")
+        NanPolicy,
+        typer.Option(
+            "--nan",
+            metavar="error|propagate",
+            help="What a NaN or an empty cell does: end with an error, or answer NaN.",
+        ),
     ] = NanPolicy.error,
     header: Header = None,
     drop: Drop = None,
@@ -50,8 +57,9 @@ def predict(
 ) -> None:
     """Predict the rows of a file with an artifact.
 
-    Files are read and written in chunks, so they may be larger than the memory. The output appears whole or not at
-    all. Text and Parquet output has the columns y0, y1, ...; nine digits give the float32 value back.
+    Files are read and written in chunks, so they may be larger than the memory (.npz is read whole). The output
+    appears whole or not at all. Text and Parquet output has the columns y0, y1, ...; nine digits of text give the
+    float32 value back.
 
     \b
     Example:
