@@ -20,8 +20,6 @@ static inline __attribute__((always_inline)) __m256i first(size_t count) {
 #define vload_part(p, count) _mm256_maskload_ps(p, first(count))
 #define vstore_part(p, v, count) _mm256_maskstore_ps(p, first(count), v)
 #define vkeep(v, count) _mm256_and_ps(_mm256_castsi256_ps(first(count)), v)
-#define wstore(p, w) _mm256_storeu_si256((__m256i *)(p), w)
-#define wstore_part(p, w, count) _mm256_maskstore_epi32((int *)(p), first(count), w)
 
 #define vadd(a, b) _mm256_add_ps(a, b)
 #define vsub(a, b) _mm256_sub_ps(a, b)
@@ -46,7 +44,6 @@ static inline __attribute__((always_inline)) __m256i first(size_t count) {
 #define wor(a, b) _mm256_or_si256(a, b)
 #define wadd(a, b) _mm256_add_epi32(a, b)
 #define wshift(w, by) _mm256_slli_epi32(w, by)
-#define vint(v) _mm256_cvttps_epi32(v)
 
 #include "vector.h"
 

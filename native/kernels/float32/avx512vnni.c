@@ -17,8 +17,6 @@ typedef __mmask16 mask;
 #define vload_part(p, count) _mm512_maskz_loadu_ps(first(count), p)
 #define vstore_part(p, v, count) _mm512_mask_storeu_ps(p, first(count), v)
 #define vkeep(v, count) _mm512_maskz_mov_ps(first(count), v)
-#define wstore(p, w) _mm512_storeu_si512(p, w)
-#define wstore_part(p, w, count) _mm512_mask_storeu_epi32(p, first(count), w)
 
 #define vadd(a, b) _mm512_add_ps(a, b)
 #define vsub(a, b) _mm512_sub_ps(a, b)
@@ -43,7 +41,6 @@ typedef __mmask16 mask;
 #define wor(a, b) _mm512_or_si512(a, b)
 #define wadd(a, b) _mm512_add_epi32(a, b)
 #define wshift(w, by) _mm512_slli_epi32(w, by)
-#define vint(v) _mm512_cvttps_epi32(v)
 
 #include "vector.h"
 

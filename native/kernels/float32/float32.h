@@ -13,9 +13,7 @@
     void lk_add_product_##isa(float a, const float *w, float *sums, size_t n);                                       \
     void lk_add_scaled_##isa(float a, const float *q, const float *scale, float *sums, size_t n);                    \
     void lk_add_bias_##isa(const float *sums, const float *bias, float *y, size_t n);                                \
-    int lk_has_nan_##isa(const float *x, size_t n);                                                                  \
-    void lk_positions_##isa(const float *x, const float *low, const float *inverse, uint32_t count, uint32_t *p,     \
-                            size_t n)
+    int lk_has_nan_##isa(const float *x, size_t n)
 
 LK_DECLARE_FLOAT32(serial);
 LK_DECLARE_FLOAT32(avx2);

@@ -23,12 +23,6 @@ static inline __attribute__((always_inline)) void vstore_part(float *p, vec v, s
     memcpy(p, part, count * sizeof(float));
 }
 
-static inline __attribute__((always_inline)) void wstore_part(uint32_t *p, words w, size_t count) {
-    uint32_t part[WIDTH];
-    vst1q_u32(part, w);
-    memcpy(p, part, count * sizeof(uint32_t));
-}
-
 static inline __attribute__((always_inline)) vec vkeep(vec v, size_t count) {
     static const uint32_t place[WIDTH] = {0, 1, 2, 3};
     const mask kept = vcltq_u32(vld1q_u32(place), vdupq_n_u32((uint32_t)count));
@@ -38,7 +32,6 @@ static inline __attribute__((always_inline)) vec vkeep(vec v, size_t count) {
 #define vset(a) vdupq_n_f32(a)
 #define vload(p) vld1q_f32(p)
 #define vstore(p, v) vst1q_f32(p, v)
-#define wstore(p, w) vst1q_u32(p, w)
 
 #define vadd(a, b) vaddq_f32(a, b)
 #define vsub(a, b) vsubq_f32(a, b)
@@ -65,7 +58,6 @@ static inline __attribute__((always_inline)) vec vkeep(vec v, size_t count) {
 #define wor(a, b) vorrq_u32(a, b)
 #define wadd(a, b) vaddq_u32(a, b)
 #define wshift(w, by) vshlq_n_u32(w, by)
-#define vint(v) vcvtq_u32_f32(v)
 
 #include "vector.h"
 

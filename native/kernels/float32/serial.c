@@ -149,14 +149,3 @@ int lk_has_nan_serial(const float *x, size_t n) {
     for (size_t i = 0; i < n; ++i) found |= x[i] != x[i];
     return found;
 }
-
-void lk_positions_serial(const float *x, const float *low, const float *inverse, uint32_t count, uint32_t *p,
-                         size_t n) {
-    const float last = (float)(count - 1);
-    for (size_t i = 0; i < n; ++i) {
-        float v = (x[i] - low[i]) * inverse[i];
-        v = v > 0.0f ? v : 0.0f; /* NaN, as from an infinite x and an inverse of 0, becomes 0 */
-        v = v < last ? v : last;
-        p[i] = (uint32_t)(int32_t)v;
-    }
-}

@@ -3,12 +3,12 @@
  * types       vec (WIDTH floats), words (the same as uint32), mask
  * ISA(name)   name of an exported function
  * moves       vset(a), vload(p), vstore(p, v); with count < WIDTH elements, others 0: vload_part(p, count),
- *             vstore_part(p, v, count), vkeep(v, count); wstore(p, w), wstore_part(p, w, count)
+ *             vstore_part(p, v, count), vkeep(v, count)
  * arithmetic  vadd, vsub, vmul, vdiv, vsqrt, each rounded by itself; vmax(a, b) is a > b ? a : b and vmin(a, b) is
  *             a < b ? a : b, so that NaN in either gives b
  * selection   vlt(a, b), vle(a, b), vnan(a) -> mask; vselect(mask, a, b); many(mask): nonzero if any is set;
  *             mnone, mor(m, m)
- * bits        vbits(v), vfrom(words), wset(u), wand, wor, wadd, wshift(w, constant), vint(v): truncate
+ * bits        vbits(v), vfrom(words), wset(u), wand, wor, wadd, wshift(w, constant)
  *
  * Every step is one of docs/spec/float32.md. A step is left out only where it cannot change a result. */
 #include "constants.h"
@@ -206,13 +206,4 @@ int ISA(has_nan)(const float *x, size_t n) {
     for (; i + WIDTH <= n; i += WIDTH) found = mor(found, vnan(vload(x + i)));
     if (i < n) found = mor(found, vnan(vload_part(x + i, n - i)));
     return many(found);
-}
-
-void ISA(positions)(const float *x, const float *low, const float *inverse, uint32_t count, uint32_t *p, size_t n) {
-    const vec last = vset((float)(count - 1));
-/* NaN, as from an infinite x and an inverse of 0, becomes 0. */
-#define POSITION(load) vint(vmin(vmax(vmul(vsub(load(x), load(low)), load(inverse)), vset(0.0f)), last))
-    size_t i = 0;
-    for (; i + WIDTH <= n; i += WIDTH) wstore(p + i, POSITION(WHOLE));
-    if (i < n) wstore_part(p + i, POSITION(PART), n - i);
 }

@@ -1,0 +1,164 @@
+"""Kernels of the native runtime: built from source, and called in a process of their own.
+
+`Kernels.call` looks like a call of the C function, whichever build answers: a plain one whose arrays end at a page
+without access, one under AddressSanitizer and UndefinedBehaviorSanitizer, or one for AArch64 under qemu.
+"""
+
+import fcntl
+import platform
+import re
+import shutil
+import struct
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+DRIVER = ROOT / "tests" / "native_driver.c"
+
+# What the driver of each build is compiled with, beside the flags that CMakeLists.txt gives the kernels.
+SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g", "-O1", "-DSANITIZED")
+BUILDS = {"plain": (), "sanitized": SANITIZERS, "aarch64": ()}
+HERE = "aarch64" if platform.machine() in ("aarch64", "arm64") else "x86"
+ISAS = {"x86": ("serial", "avx2", "avx512vnni"), "aarch64": ("serial", "neon", "neondot")}
+
+#: (build, instruction set) of every kernel table that can be called from here.
+MACHINES = [
+    *((build, isa) for build in ("plain", "sanitized") for isa in ISAS[HERE]),
+    *(("aarch64", isa) for isa in ISAS["aarch64"] if HERE != "aarch64"),
+]
+
+
+def cmake_flags() -> tuple[list[str], list[str], dict[str, list[str]]]:
+    """Read the families, the flags of all kernels and those of each instruction set from CMakeLists.txt."""
+    text = (ROOT / "CMakeLists.txt").read_text(encoding="utf-8")
+    families = re.search(r"set\(families ([^)]*)\)", text)
+    common = re.search(r"set\(kernel_flags ([^)]*)\)", text)
+    assert families is not None and common is not None
+    sets = dict(re.findall(r"^ *add_kernels\((\w+)([^)]*)\)", text, re.MULTILINE))
+    return families[1].split(), common[1].split(), {isa: flags.split() for isa, flags in sets.items()}
+
+
+def _compiler(build: str) -> str:
+    if build == "aarch64":
+        compiler = shutil.which("aarch64-linux-gnu-gcc")
+        if compiler is None or shutil.which("qemu-aarch64") is None:
+            pytest.skip("needs qemu-aarch64 and aarch64-linux-gnu-gcc")
+        return compiler
+    compiler = next(filter(None, map(shutil.which, ("cc", "gcc", "clang"))), None)
+    if compiler is None:
+        pytest.skip("needs a C compiler")
+    return compiler
+
+
+def _run(*command: object) -> None:
+    done = subprocess.run([str(word) for word in command], capture_output=True, text=True)
+    assert done.returncode == 0, f"{' '.join(map(str, command))}\n{done.stderr}"
+
+
+def _compile(compiler: str, build: str, folder: Path, target: Path) -> None:
+    families, common, sets = cmake_flags()
+    include = ("-I", ROOT / "native" / "include", "-I", ROOT / "native" / "kernels")
+    extra, isas = BUILDS[build], ISAS["aarch64" if build == "aarch64" else HERE]
+    jobs: list[tuple[Path, list[str]]] = [(DRIVER, []), (ROOT / "native" / "dispatch.c", [])]
+    for family in families:
+        for isa in isas:
+            source = ROOT / "native" / "kernels" / family / f"{isa}.c"
+            if source.exists():
+                jobs.append((source, sets[isa]))
+
+    def translate(job: tuple[Path, list[str]]) -> Path:
+        source, flags = job
+        result = folder / f"{source.parent.name}-{source.stem}.o"
+        _run(compiler, "-std=gnu11", *common, *flags, *extra, *include, "-c", source, "-o", result)
+        return result
+
+    with ThreadPoolExecutor(2) as pool:
+        objects = list(pool.map(translate, jobs))
+    static = ["-static"] if build == "aarch64" else []
+    _run(compiler, *static, *extra, *objects, "-lm", "-o", target)
+
+
+def build_driver(build: str, folder: Path) -> Path:
+    """Build the driver in a folder that several test processes may share; one builds, the others wait."""
+    compiler = _compiler(build)
+    target = folder / f"native-{build}" / "driver"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with (target.parent / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not target.exists():
+            _compile(compiler, build, target.parent, target)
+    return target
+
+
+class Kernels:
+    """The kernels of an instruction set in a running driver."""
+
+    def __init__(self, build: str, isa: str, folder: Path) -> None:
+        driver = build_driver(build, folder)
+        command = [str(driver), isa]
+        if build == "aarch64" and HERE != "aarch64":
+            command = ["qemu-aarch64", "-cpu", "max", *command]
+        self.isa = isa
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        if not self._process.stdout.read(1):
+            status, complaint = self._process.wait(), self._process.stderr.read().decode()
+            self._close_pipes()
+            if status == 3:
+                pytest.skip(f"this processor has no {isa}")
+            raise AssertionError(complaint)
+
+    def call(self, name: str, *arguments: int | float | np.ndarray | None) -> int:
+        """Call a member of lk_kernels; arrays change as they do in C, and one passed twice is one array.
+
+        Returns what the function returned, 0 for void.
+        """
+        request = [struct.pack("<32sI", name.encode(), len(arguments))]
+        arrays: list[np.ndarray] = []
+        for k, argument in enumerate(arguments):
+            same = next((j for j in range(k) if arguments[j] is argument and isinstance(argument, np.ndarray)), None)
+            if same is not None:
+                request.append(struct.pack("<IQ", 4, same))
+            elif argument is None:
+                request.append(struct.pack("<IQ", 3, 0))
+            elif isinstance(argument, np.ndarray):
+                assert argument.flags.c_contiguous and argument.flags.writeable
+                arrays.append(argument)
+                request.append(struct.pack("<IQ", 2, argument.nbytes) + argument.tobytes())
+            elif isinstance(argument, (float, np.floating)):
+                request.append(struct.pack("<IQf", 1, 4, argument))
+            else:
+                request.append(struct.pack("<IQq", 0, 8, argument))
+        try:
+            self._process.stdin.write(b"".join(request))
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            self._died(name)
+        (returned,) = struct.unpack("<q", self._read(name, 8))
+        for array in arrays:
+            array[...] = np.frombuffer(self._read(name, array.nbytes), array.dtype).reshape(array.shape)
+        return returned
+
+    def _read(self, name: str, size: int) -> bytes:
+        answer = self._process.stdout.read(size)
+        if len(answer) != size:
+            self._died(name)
+        return answer
+
+    def _died(self, name: str) -> None:
+        status, complaint = self._process.wait(), self._process.stderr.read().decode()
+        raise AssertionError(f"{name}: the driver ended with status {status}\n{complaint}")
+
+    def close(self) -> None:
+        """End the driver; it must have found nothing wrong, leaks included."""
+        self._process.stdin.close()
+        status, complaint = self._process.wait(), self._process.stderr.read().decode()
+        self._close_pipes()
+        assert status == 0, f"the driver ended with status {status}\n{complaint}"
+
+    def _close_pipes(self) -> None:
+        for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
+            pipe.close()

@@ -1,0 +1,153 @@
+/* Calls kernels for tests/native.py: requests on stdin, results on stdout. Usage: native_driver ISA
+ *
+ * Request: the kernel's name in 32 bytes, uint32 number of arguments, then an argument: uint32 kind, uint64 size, and
+ * the bytes. Result: int64 (what the function returned, else 0), then all arrays in their order.
+ * Every array ends where a page without access begins, so that a read or write past its end is a fault; with SANITIZED
+ * it is a block of its own, which AddressSanitizer watches. One byte on stdout says that the kernels are there; exit
+ * status 3 that this processor or build lacks them. */
+#include "lutkan/kernels.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+enum kind { INTEGER, FLOAT, ARRAY, NOTHING, SAME };
+
+typedef struct argument {
+    uint32_t kind;
+    uint64_t size;
+    int64_t integer;
+    float number;
+    unsigned char *pages, *array;
+    size_t mapped;
+} argument;
+
+enum { MOST = 16, FILL = 0xa5 };
+
+static void fail(const char *what) {
+    fprintf(stderr, "native_driver: %s\n", what);
+    exit(2);
+}
+
+static int get(void *to, size_t size) { return fread(to, 1, size, stdin) == size; }
+
+static void need(void *to, size_t size) {
+    if (!get(to, size)) fail("a request that ends early");
+}
+
+static void put(const void *from, size_t size) {
+    if (fwrite(from, 1, size, stdout) != size) fail("cannot write the result");
+}
+
+#ifdef SANITIZED
+
+static void new_array(argument *a) {
+    a->array = malloc(a->size + !a->size);
+    if (a->array == NULL) fail("no memory");
+}
+
+static void free_array(const argument *a) { free(a->array); }
+
+#else
+
+static void new_array(argument *a) {
+    const size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    a->mapped = (a->size + page - 1) / page * page + 2 * page;
+    a->pages = mmap(NULL, a->mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (a->pages == MAP_FAILED) fail("no memory");
+    a->array = a->pages + a->mapped - page - a->size;
+    memset(a->pages, FILL, (size_t)(a->array - a->pages));
+    if (mprotect(a->pages, page, PROT_READ) || mprotect(a->pages + a->mapped - page, page, PROT_NONE))
+        fail("cannot protect pages");
+}
+
+static void free_array(const argument *a) {
+    for (const unsigned char *byte = a->pages; byte < a->array; ++byte)
+        if (*byte != FILL) fail("a write before the beginning of an array");
+    munmap(a->pages, a->mapped);
+}
+
+#endif
+
+static void read_argument(argument *all, argument *a) {
+    need(&a->kind, sizeof a->kind);
+    need(&a->size, sizeof a->size);
+    switch (a->kind) {
+    case INTEGER: need(&a->integer, sizeof a->integer); break;
+    case FLOAT: need(&a->number, sizeof a->number); break;
+    case ARRAY:
+        new_array(a);
+        need(a->array, a->size);
+        break;
+    case NOTHING: break;
+    case SAME: a->array = all[a->size].array; break;
+    default: fail("an argument of unknown kind");
+    }
+}
+
+static void write_arrays(const argument *a, size_t count) {
+    for (size_t k = 0; k < count; ++k) {
+        if (a[k].kind != ARRAY) continue;
+        put(a[k].array, a[k].size);
+        free_array(&a[k]);
+    }
+}
+
+#define F(k) ((float *)(void *)a[k].array)
+#define N(k) ((size_t)a[k].integer)
+
+/* q0, q1, scale, offset (nothing for int8), w, hits, is_unsigned, sums, n: rows of hits as matrices. */
+static void call_segment(void (*kernel)(const lk_hit *, size_t, int, float *, size_t), const argument *a) {
+    const size_t count = N(5), n = N(8);
+    lk_hit *hits = calloc(count + 1, sizeof *hits);
+    if (hits == NULL) fail("no memory");
+    for (size_t h = 0; h < count; ++h) {
+        hits[h].q0 = a[0].array + h * n;
+        hits[h].q1 = a[1].array + h * n;
+        hits[h].scale = F(2) + h * n;
+        hits[h].offset = a[3].array == NULL ? NULL : F(3) + h * n;
+        hits[h].w = F(4)[h];
+    }
+    kernel(hits, count, (int)a[6].integer, F(7), n);
+    free(hits);
+}
+
+static int64_t call(const lk_kernels *k, const char *name, const argument *a) {
+#define IS(member) (strcmp(name, #member) == 0)
+    if (IS(activate)) k->activate((int)a[0].integer, F(1), F(2), N(3));
+    else if (IS(prelu)) k->prelu(F(0), F(1), F(2), N(3));
+    else if (IS(affine)) k->affine(F(0), F(1), F(2), F(3), N(4));
+    else if (IS(layer_norm)) k->layer_norm(F(0), F(1), F(2), a[3].number, F(4), N(5));
+    else if (IS(add_product)) k->add_product(a[0].number, F(1), F(2), N(3));
+    else if (IS(add_scaled)) k->add_scaled(a[0].number, F(1), F(2), F(3), N(4));
+    else if (IS(add_bias)) k->add_bias(F(0), F(1), F(2), N(3));
+    else if (IS(has_nan)) return k->has_nan(F(0), N(1)) != 0;
+    else if (IS(segment)) call_segment(k->segment, a);
+    else if (IS(segment_nearest)) call_segment(k->segment_nearest, a);
+    else fail("an unknown kernel");
+    return 0;
+}
+
+int main(int count, char **words) {
+    if (count != 2) fail("usage: native_driver ISA");
+    const lk_kernels *kernels = lk_find_kernels(words[1]);
+    if (kernels == NULL) return 3;
+    put("", 1);
+    fflush(stdout);
+    char name[32];
+    uint32_t n_arguments;
+    while (get(name, sizeof name)) {
+        argument a[MOST];
+        memset(a, 0, sizeof a);
+        need(&n_arguments, sizeof n_arguments);
+        if (n_arguments > MOST) fail("too many arguments");
+        for (uint32_t k = 0; k < n_arguments; ++k) read_argument(a, &a[k]);
+        const int64_t returned = call(kernels, name, a);
+        put(&returned, sizeof returned);
+        write_arrays(a, n_arguments);
+        fflush(stdout);
+    }
+    return 0;
+}
