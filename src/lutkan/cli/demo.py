@@ -18,7 +18,7 @@ from lutkan.cli.examples import example_path
 from lutkan.cli.options import AsJson
 from lutkan.cli.rows import require_place
 from lutkan.cli.terminal import count, figure, print_json, table, working, wrapped
-from lutkan.errors import InputError
+from lutkan.errors import InputError, VerificationError
 from lutkan.ir import Network
 from lutkan.runtimes import Model, load
 from lutkan.runtimes.model import RUNTIMES, available_runtimes
@@ -97,6 +97,13 @@ def demo(as_json: AsJson = False) -> None:
         print_json(_result(net, data, before, path, outcomes))
     else:
         print(_text(net, inspect_source(checkpoint), data, before, path, outcomes))
+    different = [outcome.spec for outcome in outcomes if not outcome.same_bits]
+    if different:
+        raise VerificationError(
+            f"the runtimes give different answers for {', '.join(different)} on this machine",
+            "the same bits",
+            "use --runtime reference, and report this with the output of lutkan doctor",
+        )
 
 
 def _read(checkpoint: Path) -> _Data:
@@ -242,10 +249,6 @@ def _rows(before: float, checkpoint_bytes: int, outcomes: list[Outcome]) -> list
     rows = [
         ("", "checkpoint", *(outcome.spec for outcome in outcomes)),
         ("bytes of the file", count(checkpoint_bytes), *(count(outcome.artifact.nbytes) for outcome in outcomes)),
-        *(
-            (f"bytes in memory, {name}", "", *(count(outcome.memory[name]) for outcome in outcomes))
-            for name in list(outcomes[0].memory)[:1]
-        ),
         ("accuracy", f"{100 * before:.2f} %", *(f"{100 * outcome.accuracy:.2f} %" for outcome in outcomes)),
         ("same decision as the model", "", *(f"{100 * report.agreement:.2f} %" for report in reports)),
         *errors("error, largest", lambda of: of.max_abs),
@@ -253,10 +256,11 @@ def _rows(before: float, checkpoint_bytes: int, outcomes: list[Outcome]) -> list
     ]
     batches = ("one at a time", f"{reports[0].rows} at once")
     for name in outcomes[0].seconds:
-        rows.append((f"time a row, {name}", "", *("" for _ in outcomes)))
+        rows.append((f"runtime {name}", "", *("" for _ in outcomes)))
+        rows.append(("  bytes in memory", "", *(count(outcome.memory[name]) for outcome in outcomes)))
         for index, batch in enumerate(batches):
             times = (f"{figure_of_time(outcome.seconds[name][index])} us" for outcome in outcomes)
-            rows.append((f"  {batch}", "", *times))
+            rows.append((f"  time a row, {batch}", "", *times))
     if len(outcomes[0].seconds) > 1:
         rows.append(("same bits on all runtimes", "", *("yes" if outcome.same_bits else "NO" for outcome in outcomes)))
     return rows

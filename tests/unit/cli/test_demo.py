@@ -58,11 +58,16 @@ def test_columns_are_the_known_specs(monkeypatch):
 
 
 def test_a_difference_between_runtimes_is_not_hidden(run, here, monkeypatch):
-    monkeypatch.setattr(verb.np, "array_equal", lambda a, b: False)
     if len([name for name in RUNTIMES if not available_runtimes()[name]]) < 2:
         pytest.skip("one runtime here")
-    assert "same bits on all runtimes" in run("demo").stdout
-    assert json.loads(run("demo", "--json").stdout)["specs"][0]["same_bits"] is False
+    monkeypatch.setattr(verb.np, "array_equal", lambda a, b: False)
+    result = run("demo")
+    assert result.exit_code == 1
+    assert "same bits on all runtimes" in result.stdout
+    assert "the runtimes give different answers for segment-int8-L64, int8 on this machine" in result.stderr
+    result = run("demo", "--json")
+    assert result.exit_code == 1
+    assert json.loads(result.stdout)["specs"][0]["same_bits"] is False
 
 
 def test_a_place_that_cannot_be_written(fails, here):
