@@ -2,6 +2,7 @@
 #   make demo    compile, verify and run the example network
 #   make test    run the tests
 # Both make .venv here and install into it once; a change of pyproject.toml or constraints.txt installs anew.
+#   make docs    build the documentation into docs/_build/html
 # Variables: PYTHON=python3.12 (interpreter), PYTEST_ARGS="tests/unit -k segment", WORKERS=1 (test processes).
 
 PYTHON ?= python3
@@ -18,7 +19,7 @@ KEY := $(shell { pwd; echo "$(PYTHON_VERSION)"; cat pyproject.toml constraints.t
 # PyTorch comes from where pip is told to look, so another index is another try.
 TORCH_KEY := $(shell { echo $(KEY); env | grep '^PIP_' | sort; } | cksum | cut -d' ' -f1)
 
-.PHONY: help demo test lint doctor torch clean
+.PHONY: help demo test docs lint doctor torch clean
 
 help:
 	@sed -n 's/^#  *make /make /p' Makefile
@@ -30,6 +31,11 @@ demo: $(STAMPS)/demo-$(KEY)
 test: $(STAMPS)/test-$(KEY) $(STAMPS)/torch-$(TORCH_KEY)
 	@OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 \
 	    $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 8 $(PYTEST_ARGS)
+
+# Warnings are errors.
+docs: $(STAMPS)/docs-$(KEY)
+	@$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
+	@echo "docs/_build/html/index.html"
 
 # The type checker wants to see PyTorch too: examples/ and the adapters name its types.
 lint: $(STAMPS)/lint-$(KEY) $(STAMPS)/torch-$(TORCH_KEY)
@@ -102,6 +108,11 @@ $(STAMPS)/torch-$(TORCH_KEY): $(STAMPS)/test-$(KEY)
 	    grep -m 1 '^ERROR' $(STAMPS)/pip.log; \
 	    echo "PyTorch could not be installed: tests that need it are skipped. If your package index has no CPU build,"; \
 	    echo "set PIP_EXTRA_INDEX_URL to one that does and run the tests again; 'make torch' tries once more."; }
+	@touch $@
+
+$(STAMPS)/docs-$(KEY): | $(STAMPS)/demo-$(KEY)
+	@echo "installing Sphinx ..."
+	@$(call pip,-e '.[docs]') $(or_show)
 	@touch $@
 
 $(STAMPS)/lint-$(KEY): | $(STAMPS)/test-$(KEY)
