@@ -14,8 +14,16 @@ BIN := $(VENV)/bin
 STAMPS := $(VENV)/.lutkan
 
 PYTHON_VERSION := $(shell "$(PYTHON)" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
-# What an install depends on: the checkout's place (the install is editable), the interpreter, the two files.
-KEY := $(shell { pwd; echo "$(PYTHON_VERSION)"; cat pyproject.toml constraints.txt; } | cksum | cut -d' ' -f1)
+# What an install depends on: the checkout's place (the install is editable), the interpreter, the files it is made from.
+KEY := $(shell { pwd; echo "$(PYTHON_VERSION)"; cat pyproject.toml constraints.txt CMakeLists.txt; \
+    find native -type f | sort | xargs cat; command -v cc c++; } 2>/dev/null | cksum | cut -d' ' -f1)
+# Without a compiler or Python's headers the install is pure Python; nothing is downloaded for a build.
+HAVE_COMPILER := $(shell command -v cc >/dev/null && command -v c++ >/dev/null && \
+    "$(PYTHON)" -c 'import os, sys, sysconfig; sys.exit(not os.path.exists(sysconfig.get_path("include") + "/Python.h"))' \
+    2>/dev/null && echo yes)
+ifeq ($(HAVE_COMPILER),)
+export LUTKAN_NO_NATIVE := 1
+endif
 # PyTorch comes from where pip is told to look, so another index is another try.
 TORCH_KEY := $(shell { echo $(KEY); env | grep '^PIP_' | sort; } | cksum | cut -d' ' -f1)
 
@@ -80,7 +88,9 @@ endef
 pip = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input $(1) >$(STAMPS)/pip.log 2>&1
 or_show = || { cat $(STAMPS)/pip.log >&2; exit 1; }
 
-native_note = echo "installed as pure Python: this version has no native kernels, so no compiler is used"
+native_note = $(BIN)/python -c 'from lutkan.runtimes import available_runtimes; \
+    missing = available_runtimes()["native"]; \
+    print("installed with native kernels" if not missing else "installed as pure Python, without native kernels")'
 
 $(STAMPS)/demo-$(KEY):
 	@$(check_python)

@@ -1,5 +1,5 @@
-/* Activations, norms and float sums of a row; the contract stands in lutkan/kernels.h, the operations and their order in
- * docs/spec/float32.md. Arrays are read and written up to n and no further; n may be any size. */
+/* Activations, LayerNorm and float sums of a row; the contract stands in lutkan/kernels.h, the operations and their
+ * order in docs/spec/float32.md. Arrays are read and written up to n and no further; n may be any size. */
 #ifndef LUTKAN_FLOAT32_H
 #define LUTKAN_FLOAT32_H
 

@@ -116,7 +116,7 @@ void ISA(activate)(int kind, const float *x, float *y, size_t n) {
     }
 }
 
-/* A loop over whole vectors and once over the rest. `load(p)` reads at the current place. */
+/* A loop over whole vectors, then once over the rest. `load(p)` reads at the current place. */
 #define EACH_VECTOR(y, expression)                                                                                   \
     do {                                                                                                             \
         size_t i = 0;                                                                                                \
@@ -158,7 +158,7 @@ void ISA(add_bias)(const float *sums, const float *bias, float *y, size_t n) {
 /* The sixteen lanes of the sums: vectors of them side by side. */
 #define PARTS (LANES / WIDTH)
 
-/* `lanesum` of the specification: of x, or of the squares of x - mean. Missing elements add +0, which changes no lane. */
+/* `lanesum` of the specification: of x, or of the squares of x - mean. Elements that lack add +0: no lane changes. */
 INLINE float lane_sum(const float *x, size_t n, vec mean, const int squares) {
     vec sum[PARTS];
     for (int part = 0; part < PARTS; ++part) sum[part] = vset(0.0f);

@@ -6,7 +6,7 @@
 
 #define ISA(name) lk_##name##_avx2
 #define WIDTH 8
-#define TILE 4
+#define TILE 8
 typedef __m256 vec;
 
 #define vset(a) _mm256_set1_ps(a)

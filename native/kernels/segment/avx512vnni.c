@@ -6,7 +6,7 @@
 
 #define ISA(name) lk_##name##_avx512vnni
 #define WIDTH 16
-#define TILE 4
+#define TILE 8
 typedef __m512 vec;
 
 #define vset(a) _mm512_set1_ps(a)

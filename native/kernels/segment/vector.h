@@ -2,7 +2,7 @@
  *
  * type       vec (WIDTH floats)
  * ISA(name)  name of an exported function
- * TILE       vectors of sums held in registers while all hits pass, a power of two of at most 8
+ * TILE       vectors of sums held in registers while all hits pass; TILE / 2 where fewer outputs are left, then LK_PAD
  * vset(a), vload(p), vstore(p, v), vadd, vsub, vmul; vint8(p), vuint8(p): WIDTH codes as floats
  *
  * Tiles of outputs are the outer loop and hits the inner one: every sum still takes hit after hit. */
@@ -40,8 +40,10 @@ INLINE void tile(const lk_hit *hits, size_t n_hits, const int is_unsigned, const
 }
 
 INLINE void tiles(const lk_hit *hits, size_t n_hits, const int is_unsigned, const int nearest, float *sums, size_t n) {
+    const size_t most = TILE * WIDTH, half = most / 2;
     size_t o = 0;
-    for (; o + TILE * WIDTH <= n; o += TILE * WIDTH) tile(hits, n_hits, is_unsigned, nearest, sums, o, TILE);
+    for (; o + most <= n; o += most) tile(hits, n_hits, is_unsigned, nearest, sums, o, TILE);
+    for (; o + half <= n; o += half) tile(hits, n_hits, is_unsigned, nearest, sums, o, TILE / 2);
     for (; o < n; o += LK_PAD) tile(hits, n_hits, is_unsigned, nearest, sums, o, LK_PAD / WIDTH);
 }
 

@@ -54,13 +54,13 @@ def _prepare_encode(table: IntegerRows, packed: list[NDArray[Any]]) -> tuple[Cal
     """Return the encoding, the number of segments, the rows before the first, and the taps."""
     n_in = table.shape[0]
     if isinstance(table, KnotTable):
-        knots = np.array(np.broadcast_to(table.padded_knots, (n_in, table.segments + 1 + 2 * table.degree)))
+        knots = np.array(np.broadcast_to(table.padded_knots, (n_in, table.segments + 1 + 2 * table.degree)), order="C")
         packed.append(knots)
         total = np.float32(WEIGHT_SUM[table.kernel_bits])
         return lambda x, s, w: _encode_knots(x, knots, table.degree, total, s, w), table.segments, table.degree, 4
     if not isinstance(table, (BasisTable, RadialTable)):
         raise TypeError(type(table).__name__)
-    low, inverse = (np.array(np.broadcast_to(a, n_in)) for a in (table.low, table.inverse))
+    low, inverse = (np.array(np.broadcast_to(a, n_in), order="C") for a in (table.low, table.inverse))
     weights = table.weights.astype(np.int32)
     packed += [low, inverse, weights]
     if isinstance(table, RadialTable):
@@ -76,7 +76,7 @@ def _prepare_encode(table: IntegerRows, packed: list[NDArray[Any]]) -> tuple[Cal
 def _prepare_tails(table: BasisTable, rows: int, packed: list[NDArray[Any]]) -> Callable[..., None] | None:
     """Return what adds the float32 terms beyond a table, or None."""
     n_in = table.shape[0]
-    low, inverse = (np.array(np.broadcast_to(a, n_in)) for a in (table.low, table.inverse))
+    low, inverse = (np.array(np.broadcast_to(a, n_in), order="C") for a in (table.low, table.inverse))
     scale = np.array(table.scale)
     if table.outside == "linear":
         c = table.coefficients.astype(np.float32)
@@ -90,7 +90,7 @@ def _prepare_tails(table: BasisTable, rows: int, packed: list[NDArray[Any]]) -> 
     fit = np.zeros((n_in, rows), dtype=np.float32)
     fit[:, table.shift : table.shift + table.rows] = table.base_rows
     base_q, base_scale = table.base_q.astype(np.float32), np.array(table.base_scale)  # type: ignore[union-attr]
-    fold_low, fold_high = (np.array(np.broadcast_to(a, n_in)) for a in (table.fold_low, table.fold_high))
+    fold_low, fold_high = (np.array(np.broadcast_to(a, n_in), order="C") for a in (table.fold_low, table.fold_high))
     kind = KIND_IDS[table.base]
     packed += [fit, base_q]
     return lambda x, s, w, out: _add_base_tails(x, s, w, fit, kind, fold_low, fold_high, base_q, base_scale, out)

@@ -44,6 +44,8 @@ _OUTSIDE = {"clip": 0, "zero": 1, "base": 2, "linear": 3}
 _INT16_INPUTS = 16
 # Position bits of a table that is one segment: a shift by so much leaves nothing.
 _ONE_SEGMENT = 30
+# Rows an input up to which a dense product on matrix hardware beats the sparse one.
+_DENSE_DEPTH = 24
 
 _NO_OP: Packed = {
     "a": None,
@@ -78,6 +80,12 @@ _NO_TABLE: Packed = {
     "flush": 1,
     "block": 0,
     "packed": None,
+    "no_base": None,
+    "dense": None,
+    "dense_tiles": 0,
+    "dense_stride": 0,
+    "depth": 4,
+    "shift": 0,
     "position_bits": 0,
     "positions": 1,
     "low": None,
@@ -159,7 +167,7 @@ def _pack_op(step: Op | GlueOp) -> Packed:
 
 def _copy(array: Array | None) -> Array | None:
     """Return an aligned copy that does not depend on the artifact's bytes."""
-    return None if array is None else np.array(array)
+    return None if array is None else np.array(array, order="C")
 
 
 def _pad(array: Array) -> Array:
@@ -168,9 +176,9 @@ def _pad(array: Array) -> Array:
     return np.ascontiguousarray(np.pad(array, [(0, 0)] * (array.ndim - 1) + [(0, more)]))
 
 
-def _each(array: Array | None, count: int) -> Array | None:
+def _each(array: Array, count: int) -> Array:
     """Repeat what all inputs share."""
-    return None if array is None else np.array(np.broadcast_to(array, (count, *array.shape[1:])))
+    return np.array(np.broadcast_to(array, (count, *array.shape[1:])), order="C")
 
 
 def _pack_table(table: Table) -> Packed:
@@ -187,7 +195,7 @@ def _pack_table(table: Table) -> Packed:
 
 def _pack_segments(table: SegmentTable) -> Packed:
     n_in = table.shape[0]
-    knots = np.array(np.broadcast_to(table.knots, (n_in, table.segments + 1)))
+    knots = _each(table.knots, n_in)
     factor = np.float32(1.0) if table.edge_scale is None else table.edge_scale[:, None, :]
     steps = np.diff(knots, axis=1)
     mean = (knots[:, -1] - knots[:, 0]) / np.float32(table.segments)
@@ -234,6 +242,28 @@ def _aligned(array: Array) -> Array:
     return target
 
 
+def _pack_dense(rows: Array) -> Packed:
+    """Lay rows [in, depth, out] out as tiles of 64 rows by 16 outputs for a dense product."""
+    n_in, depth, n_out = rows.shape
+    depth += -depth % 4
+    width = n_in * depth
+    tiles = -(-width // 64)
+    flat = np.zeros((n_in, depth, n_out), dtype=np.int8)
+    flat[:, : rows.shape[1]] = rows
+    whole = np.zeros((tiles * 64, n_out), dtype=np.int8)
+    whole[:width] = flat.reshape(width, n_out)
+    dense = whole.reshape(tiles, 16, 4, n_out // 16, 16).transpose(3, 0, 1, 4, 2)
+    stride = tiles * 64
+    # Rows a multiple of 1 KB apart would share a few sets of the cache.
+    return {
+        "dense": _aligned(dense),
+        "dense_tiles": tiles,
+        "dense_stride": stride + 64 if stride % 1024 == 0 else stride,
+        "depth": depth,
+        "no_base": np.zeros(n_in, dtype=np.uint32),
+    }
+
+
 def _words(weights: Array) -> Array:
     """Return weight rows as little-endian words: four uint8 or two int16 each."""
     return np.ascontiguousarray(weights).view(np.uint32)
@@ -260,12 +290,14 @@ def _pack_rows(table: IntegerRows) -> Packed:
         "packed": packed,
         "scale": _pad(table.scale),
     }
+    body["base"] = np.arange(n_in, dtype=np.uint32) * np.uint32(segments * body["block"])
+    if not wide and table.rows <= _DENSE_DEPTH:
+        body |= {**_pack_dense(rows), "shift": shift}
     if isinstance(table, KnotTable):
         knots = _each(table.padded_knots, n_in)
         return {**body, "degree": table.degree, "knots": knots}
     body["low"], body["inverse"] = _each(table.low, n_in), _each(table.inverse, n_in)
     body["weights"] = _words(table.weights)
-    body["base"] = np.arange(n_in, dtype=np.uint32) * np.uint32(segments * body["block"])
     if isinstance(table, RadialTable):
         return {**body, "position_bits": _ONE_SEGMENT, "positions": table.positions}
     body |= {"position_bits": table.position_bits, "positions": segments << table.position_bits}
@@ -302,13 +334,17 @@ def _pack_codes(table: Any) -> Packed:
     packed = _interleave(rows, 1, 4)
     step = np.float32(table.step)
     scale = _pad(table.scale)
+    block = packed[0, 0].nbytes // 64
+    dense = {} if wide else _pack_dense(rows)
     return {
+        **dense,
+        "base": np.arange(units, dtype=np.uint32) * np.uint32(block),
         "segments": 1,
         "wide": int(wide),
         "units": units,
         "groups": 1,
         "flush": _INT16_INPUTS // 4,
-        "block": packed[0, 0].nbytes // 64,
+        "block": block,
         "packed": packed,
         "scale": scale * step,
         "function": ACTIVATIONS.index(table.function),

@@ -1,0 +1,115 @@
+/* Kernels of the native runtime: one table of functions an instruction set.
+ *
+ * Rules: no allocation, no I/O, no threads, no globals; inputs and outputs do not overlap unless said otherwise; every
+ * function gives the same bits on every instruction set. Float operations are those of docs/spec/float32.md and
+ * docs/spec/semantics.md, one rounding an operation: build with -std=c11 -ffp-contract=off and without fast-math.
+ * Arrays of outputs are padded to LK_PAD entries, so that vector code needs no tails; padding holds zeros.
+ */
+#ifndef LUTKAN_KERNELS_H
+#define LUTKAN_KERNELS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Outputs are padded to a multiple of this many, the widest vector in floats. */
+#define LK_PAD 16
+
+/* Ids of the activations, in the order of lutkan.artifact.checks.ACTIVATIONS. */
+enum lk_activation { LK_IDENTITY = 0, LK_SILU, LK_GELU, LK_RELU, LK_TANH, LK_SIGMOID };
+
+/* One look-up of a segment table: where the samples of an input lie, for all outputs. */
+typedef struct lk_hit {
+    const void *q0;      /* int8 or uint8 [n]: codes of the left sample */
+    const void *q1;      /* int8 or uint8 [n]: codes of the right sample */
+    const float *scale;  /* [n] */
+    const float *offset; /* [n], or NULL for int8 codes */
+    float w;             /* weight of the right sample */
+} lk_hit;
+
+/* How the inputs of a table become positions. */
+typedef struct lk_positions {
+    const float *low, *inverse; /* [n] */
+    const uint32_t *base;       /* [n]: where the blocks of an input start, in 64-byte units */
+    uint32_t count;             /* positions, at most 2^24 */
+    uint32_t bits;              /* positions a segment: 2^bits */
+    uint32_t block;             /* size of a segment's block in 64-byte units */
+    uint32_t words;             /* words a weight row */
+    const uint32_t *weights;    /* [2^bits][words] */
+} lk_positions;
+
+typedef struct lk_kernels {
+    const char *name;
+
+    /* --- float32 family; n is any size, arrays need no padding ------------------------------------------------- */
+
+    /* y = f(x), f one of lk_activation; y may be x. */
+    void (*activate)(int kind, const float *x, float *y, size_t n);
+    /* y = x < 0 ? slope * x : x; y may be x. */
+    void (*prelu)(const float *x, const float *slope, float *y, size_t n);
+    /* y = scale * x + bias; y may be x. */
+    void (*affine)(const float *x, const float *scale, const float *bias, float *y, size_t n);
+    /* Normalise one row; weight and bias may be NULL; y may be x. */
+    void (*layer_norm)(const float *x, const float *weight, const float *bias, float eps, float *y, size_t n);
+    /* sums += w * a. */
+    void (*add_product)(float a, const float *w, float *sums, size_t n);
+    /* sums += (q * a) * scale, q float. */
+    void (*add_scaled)(float a, const float *q, const float *scale, float *sums, size_t n);
+    /* y = sums + bias; y may be sums. */
+    void (*add_bias)(const float *sums, const float *bias, float *y, size_t n);
+    /* Nonzero if any of x is NaN. */
+    int (*has_nan)(const float *x, size_t n);
+    /* --- segment family; n padded to LK_PAD ----------------------------------------------------------------------- */
+
+    /* sums += offset + scale * (q0 + w * (q1 - q0)), hit after hit. is_unsigned: codes are uint8 and offset is given. */
+    void (*segment)(const lk_hit *hits, size_t n_hits, int is_unsigned, float *sums, size_t n);
+    /* sums += offset + scale * (w < 0.5 ? q0 : q1), hit after hit. */
+    void (*segment_nearest)(const lk_hit *hits, size_t n_hits, int is_unsigned, float *sums, size_t n);
+
+    /* --- integer family; n padded to LK_PAD ------------------------------------------------------------------------ */
+
+    /* p = (int) max(min((x - low) * inverse, count - 1), 0); off = base + (p >> bits) * block;
+     * w = weights[p mod 2^bits]. x [n] holds no NaN; n is any size. */
+    void (*encode)(const lk_positions *at, const float *x, uint32_t *off, uint32_t *w, size_t n);
+
+    /* acc[r][o] += sum over units u and groups g of dot4(w[r][u][g], packed[off[r][u]][g][o]).
+     *
+     * packed: int8, blocks of `groups * n * 4` bytes; off counts 64-byte units; w: 4 uint8 weights, lowest tap first.
+     * Bounds: the weights of a pair (taps 0,1 and taps 2,3) sum to at most 258, coefficients lie within +-127, so that
+     * saturating 16-bit pair sums hold them (258 * 127 = 32766); all weights of a row times 127 stay below 2^31. */
+    void (*basis8)(const int8_t *packed, const uint32_t *off, const uint32_t *w, size_t rows, size_t units,
+                   size_t groups, size_t n, int32_t *acc);
+    /* Optional, NULL without matrix hardware: the same sums as one dense product of uint8 rows and int8 tiles.
+     * spread8 writes the weights of a row to their places: an input takes `depth` bytes (a multiple of 4) of `to`, its
+     * weights start at segment `s[i]` - shift; what falls outside of an input's bytes is dropped. */
+    void (*spread8)(const uint32_t *s, const uint32_t *w, size_t inputs, size_t groups, uint32_t shift, uint32_t depth,
+                    uint8_t *to);
+    /* acc[r][o] += sum_k rows_[r * stride + k] * tiles[o / 16][k / 64][k % 64 / 4][o % 16][k % 4], k < 64 n_tiles;
+     * rows up to the next multiple of 16 are read and their sums written, so buffers hold that many. */
+    void (*dense8)(const uint8_t *rows_, size_t stride, const int8_t *tiles, size_t rows, size_t n_tiles, size_t n,
+                   int32_t *acc);
+    /* The same with int16: blocks of `groups * 2 * n * 2` int16, [g][pair][o][2]; w: two pairs of int16 a group.
+     *
+     * int32 partial sums are added into int64 every `flush` units: |w . q| over that many units stays below 2^31. */
+    void (*basis16)(const int16_t *packed, const uint32_t *off, const uint32_t *w, size_t rows, size_t units,
+                    size_t groups, size_t n, size_t flush, int64_t *acc);
+    /* sums += (float) acc * scale, the conversion rounding to nearest even. */
+    void (*finish8)(const int32_t *acc, const float *scale, float *sums, size_t n);
+    void (*finish16)(const int64_t *acc, const float *scale, float *sums, size_t n);
+} lk_kernels;
+
+/* Kernels of an instruction set ("serial", "avx2", "avx512vnni", "amx", "neon", "neondot"), or of the best one here when
+ * name is NULL; NULL if the processor or the build lacks it. */
+const lk_kernels *lk_find_kernels(const char *name);
+
+/* Write the names of the instruction sets that run here, best first, at most `capacity`; return how many there are. */
+size_t lk_available_kernels(const char **names, size_t capacity);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

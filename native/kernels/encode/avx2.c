@@ -1,0 +1,34 @@
+/* AVX2: 8 positions at a time; weights are fetched one by one, which gathers are no faster at here. */
+#include "encode.h"
+
+#if defined(__AVX2__)
+#include <immintrin.h>
+
+void lk_encode_avx2(const lk_positions *at, const float *x, uint32_t *off, uint32_t *w, size_t n) {
+    const __m256 last = _mm256_set1_ps((float)(at->count - 1u)), zero = _mm256_setzero_ps();
+    const __m256i mask = _mm256_set1_epi32((int)((1u << at->bits) - 1u)), block = _mm256_set1_epi32((int)at->block);
+    const __m128i bits = _mm_cvtsi32_si128((int)at->bits);
+    size_t i = 0;
+    if (at->words <= 2) {
+        for (; i + 8 <= n; i += 8) {
+            uint32_t row[8];
+            const __m256 shifted = _mm256_sub_ps(_mm256_loadu_ps(x + i), _mm256_loadu_ps(at->low + i));
+            const __m256 v = _mm256_mul_ps(shifted, _mm256_loadu_ps(at->inverse + i));
+            const __m256i p = _mm256_cvttps_epi32(_mm256_max_ps(_mm256_min_ps(v, last), zero));
+            const __m256i jump = _mm256_mullo_epi32(_mm256_srl_epi32(p, bits), block);
+            const __m256i base = _mm256_loadu_si256((const __m256i *)(at->base + i));
+            _mm256_storeu_si256((__m256i *)(off + i), _mm256_add_epi32(base, jump));
+            _mm256_storeu_si256((__m256i *)row, _mm256_and_si256(p, mask));
+            if (at->words == 1)
+                for (size_t k = 0; k < 8; ++k) w[i + k] = at->weights[row[k]];
+            else
+                for (size_t k = 0; k < 8; ++k) {
+                    w[2 * (i + k)] = at->weights[2 * (size_t)row[k]];
+                    w[2 * (i + k) + 1] = at->weights[2 * (size_t)row[k] + 1];
+                }
+        }
+    }
+    for (; i < n; ++i) lk_encode_one(at, x, off, w, i);
+}
+
+#endif

@@ -1,0 +1,26 @@
+/* NEON: 4 positions at a time. */
+#include "encode.h"
+
+#if defined(__ARM_NEON) && defined(__aarch64__)
+#include <arm_neon.h>
+
+void lk_encode_neon(const lk_positions *at, const float *x, uint32_t *off, uint32_t *w, size_t n) {
+    const float32x4_t last = vdupq_n_f32((float)(at->count - 1u)), zero = vdupq_n_f32(0.0f);
+    const uint32x4_t mask = vdupq_n_u32((1u << at->bits) - 1u), block = vdupq_n_u32(at->block);
+    const int32x4_t shift = vdupq_n_s32(-(int32_t)at->bits);
+    size_t i = 0;
+    for (; i + 4 <= n; i += 4) {
+        uint32_t row[4];
+        const float32x4_t v =
+            vmulq_f32(vsubq_f32(vld1q_f32(x + i), vld1q_f32(at->low + i)), vld1q_f32(at->inverse + i));
+        const uint32x4_t p = vcvtq_u32_f32(vmaxq_f32(vminq_f32(v, last), zero));
+        vst1q_u32(off + i, vaddq_u32(vld1q_u32(at->base + i), vmulq_u32(vshlq_u32(p, shift), block)));
+        vst1q_u32(row, vandq_u32(p, mask));
+        for (size_t k = 0; k < 4; ++k)
+            for (size_t m = 0; m < at->words; ++m)
+                w[(i + k) * at->words + m] = at->weights[(size_t)row[k] * at->words + m];
+    }
+    for (; i < n; ++i) lk_encode_one(at, x, off, w, i);
+}
+
+#endif

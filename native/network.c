@@ -1,0 +1,458 @@
+/* Run a packed network: encode inputs, call the kernels, add what lies beyond the tables. The meaning of every step is
+ * that of lutkan.runtimes.reference; this file holds no arithmetic on outputs of its own. */
+#include "lutkan/network.h"
+
+#include <math.h>
+#include <string.h>
+
+#define MAX(a, b) ((a) > (b) ? (a) : (b))
+
+static size_t padded(size_t n) { return (n + LK_PAD - 1) / LK_PAD * LK_PAD; }
+
+static size_t aligned(size_t bytes) { return (bytes + 63) / 64 * 64; }
+
+/* Sizes of the working memory: rows of features (three of them), sums, encodings, integer sums. */
+typedef struct sizes {
+    size_t width, sums, codes, words, acc, hits, dense;
+} sizes;
+
+static void grow(sizes *need, const lk_op *ops, size_t n_ops) {
+    for (size_t k = 0; k < n_ops; ++k) {
+        const lk_op *op = &ops[k];
+        need->width = MAX(need->width, MAX((size_t)op->n_in, (size_t)op->n_out));
+        for (size_t b = 0; b < op->n_branches; ++b) {
+            const lk_table *table = &op->branches[b].table;
+            need->sums = MAX(need->sums, (size_t)table->pad);
+            need->codes = MAX(need->codes, MAX((size_t)table->units, (size_t)table->inputs));
+            const size_t words = (size_t)table->units * table->groups * (table->wide ? 2 : 1);
+            need->words = MAX(need->words, MAX(words, (size_t)table->inputs));
+            if (table->packed != NULL) need->acc = MAX(need->acc, (size_t)table->pad * (table->wide ? 8 : 4));
+            if (table->dense != NULL) need->dense = MAX(need->dense, (size_t)table->dense_stride);
+            if (table->kind == LK_TABLE_SEGMENT) need->hits = MAX(need->hits, (size_t)table->inputs);
+            grow(need, op->branches[b].pre, op->branches[b].n_pre);
+        }
+    }
+}
+
+static sizes sizes_of(const lk_network *network) {
+    sizes need = {padded(MAX(network->n_in, network->n_out)), LK_PAD, LK_PAD, LK_PAD, LK_PAD * 8, 0, 0};
+    grow(&need, network->ops, network->n_ops);
+    need.width = padded(need.width);
+    return need;
+}
+
+typedef struct workspace {
+    float *rows[3]; /* [LK_ROWS][width] */
+    float *sums;    /* [LK_ROWS][sums] */
+    float *values;  /* [width]: function values of a row */
+    uint32_t *off, *words;
+    void *acc;
+    lk_hit *hits;
+    uint8_t *dense; /* [LK_ROWS][dense] */
+} workspace;
+
+static size_t carve(const lk_network *network, char *base, workspace *out) {
+    const sizes need = sizes_of(network);
+    size_t at = 0;
+    for (int k = 0; k < 3; ++k) {
+        out->rows[k] = (float *)(base + at);
+        at += aligned(LK_ROWS * need.width * sizeof(float));
+    }
+    out->sums = (float *)(base + at);
+    at += aligned(LK_ROWS * need.sums * sizeof(float));
+    out->values = (float *)(base + at);
+    at += aligned(need.width * sizeof(float));
+    out->off = (uint32_t *)(base + at);
+    at += aligned(LK_ROWS * need.codes * sizeof(uint32_t));
+    out->words = (uint32_t *)(base + at);
+    at += aligned(LK_ROWS * need.words * sizeof(uint32_t));
+    out->acc = base + at;
+    at += aligned(LK_ROWS * need.acc);
+    out->hits = (lk_hit *)(base + at);
+    at += aligned(need.hits * sizeof(lk_hit));
+    out->dense = (uint8_t *)(base + at);
+    at += aligned(LK_ROWS * need.dense + 64);
+    return at;
+}
+
+size_t lk_workspace_size(const lk_network *network) {
+    static char nothing[1];
+    workspace space;
+    return carve(network, nothing, &space);
+}
+
+/* ------------------------------------------------------------------------------------------------ glue */
+
+static void glue(const lk_op *op, const lk_kernels *k, const float *x, float *y) {
+    switch (op->kind) {
+    case LK_SELECT:
+        for (size_t j = 0; j < op->n_out; ++j) y[j] = x[op->indices[j]];
+        break;
+    case LK_AFFINE: k->affine(x, op->a, op->b, y, op->n_in); break;
+    case LK_LAYER_NORM: k->layer_norm(x, op->a, op->b, op->eps, y, op->n_in); break;
+    case LK_ACTIVATION: k->activate(op->function, x, y, op->n_in); break;
+    case LK_PRELU: k->prelu(x, op->a, y, op->n_in); break;
+    case LK_LINEAR:
+        memset(y, 0, op->n_out * sizeof(float));
+        for (size_t i = 0; i < op->n_in; ++i) k->add_product(x[i], op->a + i * op->n_out, y, op->n_out);
+        if (op->b != NULL) k->add_bias(y, op->b, y, op->n_out);
+        break;
+    default:
+        for (size_t j = 0; j < op->n_out; ++j) {
+            float value = x[op->indices[op->offsets[j]]];
+            for (int32_t m = op->offsets[j] + 1; m < op->offsets[j + 1]; ++m) value = value * x[op->indices[m]];
+            y[j] = value;
+        }
+    }
+}
+
+/* ------------------------------------------------------------------------------------------------ segment tables */
+
+/* The last knot <= point, at most `segments - 1`: by comparison, from a guess where the knots are uniform. */
+static inline size_t segment_of(const lk_table *t, const float *knots, size_t i, float point) {
+    if (t->uniform) {
+        const float guess = (point - knots[0]) * t->inverse[i];
+        const float last = (float)(t->segments - 1);
+        size_t k = (size_t)(guess > 0.0f ? (guess < last ? guess : last) : 0.0f);
+        while (k > 0 && point < knots[k]) --k;
+        while (k + 1 < t->segments && point >= knots[k + 1]) ++k;
+        return k;
+    }
+    size_t k = 0, above = t->segments;
+    while (above - k > 1) {
+        const size_t middle = (k + above) / 2;
+        if (point >= knots[middle])
+            k = middle;
+        else
+            above = middle;
+    }
+    return k;
+}
+
+static void add_segments(const lk_table *t, const lk_kernels *k, const float *x, workspace *space, float *sums) {
+    const float last = (float)(t->samples - 1);
+    const size_t rows = (size_t)t->segments * t->samples;
+    size_t count = 0;
+    for (size_t i = 0; i < t->inputs; ++i) {
+        const float *knots = t->knots + i * (t->segments + 1);
+        const float low = knots[0], high = knots[t->segments];
+        float point = x[i];
+        const int inside = point >= low && (t->closed ? point <= high : point < high);
+        if (!inside) {
+            if (t->outside == LK_ZERO) continue;
+            if (t->outside == LK_BASE) {
+                /* Keep the order of additions: what was found so far goes first. */
+                float value;
+                (t->nearest ? k->segment_nearest : k->segment)(space->hits, count, t->is_unsigned, sums, t->pad);
+                count = 0;
+                k->activate(t->function, &point, &value, 1);
+                k->add_product(value, t->base_weight + i * t->pad, sums, t->pad);
+                continue;
+            }
+            if (t->outside == LK_CLIP) {
+                if (point >= high) point = t->closed ? high : nextafterf(high, -INFINITY);
+                if (point < low) point = low;
+            }
+        }
+        const size_t s = segment_of(t, knots, i, point);
+        const float left = knots[s], width = knots[s + 1] - left;
+        float u = width > 0.0f ? (point - left) / width : 0.0f;
+        if (t->outside != LK_LINE) u = u < 0.0f ? 0.0f : (u > 1.0f ? 1.0f : u);
+        const float position = u * last;
+        float sample = floorf(position);
+        sample = sample < last - 1.0f ? sample : last - 1.0f;
+        sample = sample > 0.0f ? sample : 0.0f;
+        /* Beyond the domain of a table whose end segment goes on: the chord of that segment. */
+        const int chord = t->outside == LK_LINE && !inside;
+        lk_hit *hit = &space->hits[count++];
+        const char *q = (const char *)t->q + (i * rows + s * t->samples + (chord ? 0 : (size_t)sample)) * t->pad;
+        hit->q0 = q;
+        hit->q1 = q + (chord ? t->samples - 1u : 1u) * (size_t)t->pad;
+        hit->scale = t->scale + (i * t->segments + s) * t->pad;
+        hit->offset = t->offset == NULL ? NULL : t->offset + (i * t->segments + s) * t->pad;
+        hit->w = chord ? u : position - sample;
+    }
+    (t->nearest ? k->segment_nearest : k->segment)(space->hits, count, t->is_unsigned, sums, t->pad);
+}
+
+/* ------------------------------------------------------------------------------------------------ integer tables */
+
+/* Segments and weights of a row from knots of any spacing; docs/spec/semantics.md section 5. */
+static void encode_knots(const lk_table *t, const lk_positions *at, const float *x, uint32_t *off,
+                         uint32_t *words) {
+    const size_t degree = t->degree, first = degree, last = degree + t->segments;
+    const float total = t->wide ? 4096.0f : 255.0f;
+    for (size_t i = 0; i < t->inputs; ++i) {
+        const float *knots = t->knots + i * (t->segments + 1 + 2 * degree);
+        uint32_t weight[4] = {0, 0, 0, 0};
+        const float point = x[i];
+        size_t k = first;
+        if (point >= knots[first] && point < knots[last]) {
+            float basis[4] = {1.0f, 0.0f, 0.0f, 0.0f};
+            size_t above = last;
+            while (above - k > 1) {
+                const size_t middle = (k + above) / 2;
+                if (point >= knots[middle])
+                    k = middle;
+                else
+                    above = middle;
+            }
+            for (size_t p = 1; p <= degree; ++p) {
+                float saved = 0.0f;
+                for (size_t r = 0; r < p; ++r) {
+                    const float to_right = knots[k + r + 1] - point, to_left = point - knots[k + r + 1 - p];
+                    const float part = basis[r] / (to_right + to_left);
+                    const float rising = to_right * part;
+                    basis[r] = saved + rising;
+                    saved = to_left * part;
+                }
+                basis[p] = saved;
+            }
+            float running = 0.0f;
+            uint32_t before = 0;
+            for (size_t m = 0; m < degree; ++m) {
+                running = running + basis[m];
+                const float scaled = running * total;
+                float rounded = scaled + 0.5f;
+                rounded = rounded < total ? rounded : total;
+                rounded = rounded > 0.0f ? rounded : 0.0f;
+                uint32_t upto = (uint32_t)rounded;
+                if (upto < before) upto = before;
+                weight[m] = upto - before;
+                before = upto;
+            }
+            weight[degree] = (uint32_t)total - before;
+        }
+        off[i] = at->base[i] + (uint32_t)(k - first) * at->block;
+        if (t->wide) {
+            words[2 * i] = weight[0] | weight[1] << 16;
+            words[2 * i + 1] = weight[2] | weight[3] << 16;
+        } else {
+            words[i] = weight[0] | weight[1] << 8 | weight[2] << 16 | weight[3] << 24;
+        }
+    }
+}
+
+/* Codes of a base branch, four inputs a word (two words of int16 pairs). */
+static void encode_codes(const lk_table *t, const lk_kernels *k, const lk_positions *at, const float *x,
+                         workspace *space, uint32_t *off, uint32_t *words) {
+    float *values = space->values;
+    k->activate(t->function, x, values, t->inputs);
+    const float levels = (float)t->levels;
+    for (size_t u = 0; u < t->units; ++u) {
+        uint32_t code[4] = {0, 0, 0, 0};
+        for (size_t m = 0; m < 4 && 4 * u + m < t->inputs; ++m) {
+            const float scaled = values[4 * u + m] * t->step_inverse;
+            const float v = scaled + t->half;
+            code[m] = v >= 0.0f && v < levels ? (uint32_t)v : (uint32_t)t->zero;
+        }
+        off[u] = at->base[u];
+        if (t->wide) {
+            words[2 * u] = code[0] | code[1] << 16;
+            words[2 * u + 1] = code[2] | code[3] << 16;
+        } else {
+            words[u] = code[0] | code[1] << 8 | code[2] << 16 | code[3] << 24;
+        }
+    }
+}
+
+static float weight_of(const lk_table *t, const uint32_t *words, size_t i, size_t tap) {
+    if (t->wide) return (float)((words[(i * t->groups) * 2 + tap / 2] >> (16 * (tap % 2))) & 65535u);
+    return (float)((words[i * t->groups + tap / 4] >> (8 * (tap % 4))) & 255u);
+}
+
+/* Float terms of the inputs of one row that lie beyond a table. */
+static void add_tails(const lk_table *t, const lk_kernels *k, const lk_positions *at, const float *x,
+                      const uint32_t *off, const uint32_t *words, workspace *space, float *sums) {
+    if (t->kind == LK_TABLE_CODES) {
+        const float levels = (float)t->levels;
+        k->activate(t->function, x, space->values, t->inputs);
+        for (size_t i = 0; i < t->inputs; ++i) {
+            const float scaled = space->values[i] * t->step_inverse;
+            const float v = scaled + t->half;
+            if (!(v >= 0.0f && v < levels))
+                k->add_scaled(space->values[i], t->base_weight + i * t->pad, t->base_scale, sums, t->pad);
+        }
+        return;
+    }
+    if (t->linear) {
+        const float end = (float)t->at.count;
+        for (size_t i = 0; i < t->inputs; ++i) {
+            const float shifted = x[i] - t->at.low[i];
+            const float v = shifted * t->at.inverse[i];
+            if (v < 0.0f) {
+                k->add_scaled(v * t->factor, t->ends + i * t->pad, t->scale, sums, t->pad);
+            } else if (v > end) {
+                const float excess = v - end;
+                k->add_scaled(excess * t->factor, t->ends + ((size_t)t->inputs + i) * t->pad, t->scale, sums, t->pad);
+            }
+        }
+    }
+    if (t->fit == NULL) return;
+    for (size_t i = 0; i < t->inputs; ++i) {
+        if (!(x[i] < t->fold_low[i] || x[i] > t->fold_high[i])) continue;
+        const float *fit = t->fit + i * t->fit_rows + (off[i] - at->base[i]) / at->block;
+        float total = 0.0f, value;
+        for (size_t tap = 0; tap < 4; ++tap) {
+            const float part = weight_of(t, words, i, tap) * fit[tap];
+            total = total + part;
+        }
+        k->activate(t->function, x + i, &value, 1);
+        k->add_scaled(value - total, t->base_weight + i * t->pad, t->base_scale, sums, t->pad);
+    }
+}
+
+/* Encode one row; `at` says where blocks lie, or segments alone where it is the dense one. */
+static void encode_row(const lk_table *t, const lk_kernels *k, const lk_positions *at, const float *x,
+                       workspace *space, uint32_t *off, uint32_t *words) {
+    if (t->kind == LK_TABLE_KNOTS)
+        encode_knots(t, at, x, off, words);
+    else if (t->kind == LK_TABLE_CODES)
+        encode_codes(t, k, at, x, space, off, words);
+    else
+        k->encode(at, x, off, words, t->inputs);
+}
+
+static void add_integers(const lk_table *t, const lk_kernels *k, const float *x, size_t stride, size_t rows,
+                         workspace *space, float *sums) {
+    const size_t units = t->units, words = units * t->groups * (t->wide ? 2u : 1u), pad = t->pad;
+    const int dense = k->dense8 != NULL && t->dense != NULL && rows >= LK_DENSE_ROWS;
+    const lk_positions *at = dense ? &t->dense_at : &t->at;
+    for (size_t r = 0; r < rows; ++r)
+        encode_row(t, k, at, x + r * stride, space, space->off + r * units, space->words + r * words);
+    if (t->wide) {
+        int64_t *acc = space->acc;
+        for (size_t r = 0; r < rows; ++r) {
+            if (t->start == NULL)
+                memset(acc + r * pad, 0, pad * sizeof(int64_t));
+            else
+                memcpy(acc + r * pad, t->start, pad * sizeof(int64_t));
+        }
+        k->basis16(t->packed, space->off, space->words, rows, units, t->groups, pad, t->flush, acc);
+        for (size_t r = 0; r < rows; ++r) k->finish16(acc + r * pad, t->scale, sums + r * pad, pad);
+    } else {
+        int32_t *acc = space->acc;
+        for (size_t r = 0; r < rows; ++r) {
+            if (t->start == NULL)
+                memset(acc + r * pad, 0, pad * sizeof(int32_t));
+            else
+                for (size_t o = 0; o < pad; ++o) acc[r * pad + o] = (int32_t)t->start[o];
+        }
+        if (dense) {
+            for (size_t r = 0; r < rows; ++r)
+                k->spread8(space->off + r * units, space->words + r * words, units, t->groups, t->shift, t->depth,
+                           space->dense + r * t->dense_stride);
+            k->dense8(space->dense, t->dense_stride, t->dense, rows, t->dense_tiles, pad, acc);
+        } else {
+            k->basis8(t->packed, space->off, space->words, rows, units, t->groups, pad, acc);
+        }
+        for (size_t r = 0; r < rows; ++r) k->finish8(acc + r * pad, t->scale, sums + r * pad, pad);
+    }
+    if (t->linear || t->fit != NULL || t->kind == LK_TABLE_CODES)
+        for (size_t r = 0; r < rows; ++r)
+            add_tails(t, k, at, x + r * stride, space->off + r * units, space->words + r * words, space,
+                      sums + r * pad);
+}
+
+/* ------------------------------------------------------------------------------------------------ layers */
+
+/* x and y: [rows][width]; the third buffer holds what a branch sees. */
+static void run_kan(const lk_op *op, const lk_kernels *k, const float *x, float *y, float *seen, size_t width,
+                    size_t rows, workspace *space) {
+    const size_t pad = op->branches[0].table.pad;
+    memset(space->sums, 0, rows * pad * sizeof(float));
+    for (size_t b = 0; b < op->n_branches; ++b) {
+        const lk_branch *branch = &op->branches[b];
+        const lk_table *t = &branch->table;
+        const float *from = x;
+        uint64_t nan = 0;
+        if (branch->n_pre != 0 || op->indices != NULL) {
+            for (size_t r = 0; r < rows; ++r) {
+                float *row = seen + r * width;
+                const float *before = x + r * width;
+                for (size_t p = 0; p < branch->n_pre; ++p) {
+                    glue(&branch->pre[p], k, before, row);
+                    before = row;
+                }
+                if (op->indices != NULL)
+                    for (size_t j = 0; j < op->live_in; ++j) row[j] = before[op->indices[j]];
+            }
+            from = seen;
+        }
+        for (size_t r = 0; r < rows; ++r)
+            if (k->has_nan(from + r * width, op->live_in)) nan |= UINT64_C(1) << r;
+        if (nan != 0) {
+            /* Tables are not asked about NaN: such rows become NaN below. */
+            if (from != seen) {
+                memcpy(seen, from, rows * width * sizeof(float));
+                from = seen;
+            }
+            for (size_t r = 0; r < rows; ++r)
+                if (nan >> r & 1) memset(seen + r * width, 0, op->live_in * sizeof(float));
+        }
+        if (t->kind == LK_TABLE_SEGMENT) {
+            for (size_t r = 0; r < rows; ++r) add_segments(t, k, from + r * width, space, space->sums + r * pad);
+        } else if (t->kind == LK_TABLE_BASE) {
+            for (size_t r = 0; r < rows; ++r) {
+                k->activate(t->function, from + r * width, space->values, op->live_in);
+                for (size_t i = 0; i < op->live_in; ++i)
+                    k->add_product(space->values[i], t->base_weight + i * pad, space->sums + r * pad, pad);
+            }
+        } else {
+            add_integers(t, k, from, width, rows, space, space->sums);
+        }
+        for (size_t r = 0; r < rows; ++r)
+            if (nan >> r & 1)
+                for (size_t o = 0; o < op->live_out; ++o) space->sums[r * pad + o] = NAN;
+    }
+    for (size_t r = 0; r < rows; ++r) {
+        const float *sums = space->sums + r * pad;
+        float *out = y + r * width;
+        if (op->offsets != NULL) {
+            memcpy(out, op->a, op->n_out * sizeof(float));
+            for (size_t o = 0; o < op->live_out; ++o) out[op->offsets[o]] = sums[o] + op->a[op->offsets[o]];
+        } else if (op->a != NULL) {
+            k->add_bias(sums, op->a, out, op->n_out);
+        } else {
+            memcpy(out, sums, op->n_out * sizeof(float));
+        }
+    }
+}
+
+int64_t lk_run(const lk_network *network, const lk_kernels *k, const float *x, size_t rows, float *y, void *memory) {
+    workspace space;
+    int64_t first_nan = -1;
+    const size_t width = sizes_of(network).width;
+    carve(network, memory, &space);
+    for (size_t start = 0; start < rows; start += LK_ROWS) {
+        const size_t count = rows - start < LK_ROWS ? rows - start : LK_ROWS;
+        float *from = space.rows[0], *to = space.rows[1];
+        uint64_t bad = 0;
+        for (size_t r = 0; r < count; ++r) {
+            memcpy(from + r * width, x + (start + r) * network->n_in, network->n_in * sizeof(float));
+            if (k->has_nan(from + r * width, network->n_in)) {
+                bad |= UINT64_C(1) << r;
+                if (first_nan < 0) first_nan = (int64_t)(start + r);
+            }
+        }
+        for (size_t n = 0; n < network->n_ops; ++n) {
+            const lk_op *op = &network->ops[n];
+            if (op->kind == LK_KAN)
+                run_kan(op, k, from, to, space.rows[2], width, count, &space);
+            else
+                for (size_t r = 0; r < count; ++r) glue(op, k, from + r * width, to + r * width);
+            float *swap = from;
+            from = to;
+            to = swap;
+            for (size_t r = 0; r < count; ++r)
+                if (k->has_nan(from + r * width, op->n_out)) bad |= UINT64_C(1) << r;
+        }
+        for (size_t r = 0; r < count; ++r) {
+            float *out = y + (start + r) * network->n_out;
+            memcpy(out, from + r * width, network->n_out * sizeof(float));
+            if (bad >> r & 1)
+                for (size_t o = 0; o < network->n_out; ++o) out[o] = NAN;
+        }
+    }
+    return first_nan;
+}
