@@ -8,13 +8,17 @@ from pathlib import Path
 import pytest
 
 from lutkan.adapters.registry import FAMILIES
+from lutkan.runtimes import available_runtimes
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_commands_and_python_print_what_the_page_says(stale):
-    pytest.importorskip("numba", reason="needs numba")
+    missing = available_runtimes()
+    for runtime in re.findall(r"^runtime (\w+)$", README, re.MULTILINE):
+        if missing[runtime]:
+            pytest.skip(f"needs {missing[runtime]}")
     assert stale("README.md") == [], "run python tools/doc_blocks.py README.md"
 
 
