@@ -4,7 +4,9 @@
 without access, one under AddressSanitizer and UndefinedBehaviorSanitizer, or one for AArch64 under qemu.
 """
 
+import contextlib
 import fcntl
+import os
 import platform
 import re
 import shutil
@@ -48,7 +50,7 @@ def _compiler(build: str) -> str:
         if compiler is None or shutil.which("qemu-aarch64") is None:
             pytest.skip("needs qemu-aarch64 and aarch64-linux-gnu-gcc")
         return compiler
-    compiler = next(filter(None, map(shutil.which, ("cc", "gcc", "clang"))), None)
+    compiler = next(filter(None, map(shutil.which, (os.environ.get("CC", "cc"), "gcc", "clang"))), None)
     if compiler is None:
         pytest.skip("needs a C compiler")
     return compiler
@@ -95,21 +97,32 @@ def build_driver(build: str, folder: Path) -> Path:
 
 
 class Kernels:
-    """The kernels of an instruction set in a running driver."""
+    """The kernels of an instruction set in a running driver; one that died is started again by the next call."""
 
     def __init__(self, build: str, isa: str, folder: Path) -> None:
-        driver = build_driver(build, folder)
-        command = [str(driver), isa]
+        self._command = [str(build_driver(build, folder)), isa]
         if build == "aarch64" and HERE != "aarch64":
-            command = ["qemu-aarch64", "-cpu", "max", *command]
-        self.isa = isa
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            self._command = ["qemu-aarch64", "-cpu", "max", *self._command]
+        self._process: subprocess.Popen[bytes] | None = None
+        self._start()
+
+    def _start(self) -> None:
+        pipe = subprocess.PIPE
+        self._process = subprocess.Popen(self._command, stdin=pipe, stdout=pipe, stderr=pipe)
         if not self._process.stdout.read(1):
-            status, complaint = self._process.wait(), self._process.stderr.read().decode()
-            self._close_pipes()
+            status, complaint = self._end()
             if status == 3:
-                pytest.skip(f"this processor has no {isa}")
+                pytest.skip(f"this processor has no {self._command[-1]}")
             raise AssertionError(complaint)
+
+    def _end(self) -> tuple[int, str]:
+        process, self._process = self._process, None
+        with contextlib.suppress(BrokenPipeError):
+            process.stdin.close()
+        complaint = process.stderr.read().decode()
+        process.stdout.close()
+        process.stderr.close()
+        return process.wait(), complaint
 
     def call(self, name: str, *arguments: int | float | np.ndarray | None) -> int:
         """Call a member of lk_kernels; arrays change as they do in C, and one passed twice is one array.
@@ -132,11 +145,11 @@ class Kernels:
                 request.append(struct.pack("<IQf", 1, 4, argument))
             else:
                 request.append(struct.pack("<IQq", 0, 8, argument))
-        try:
+        if self._process is None:
+            self._start()
+        with contextlib.suppress(BrokenPipeError):  # the missing answer tells the same
             self._process.stdin.write(b"".join(request))
             self._process.stdin.flush()
-        except BrokenPipeError:
-            self._died(name)
         (returned,) = struct.unpack("<q", self._read(name, 8))
         for array in arrays:
             array[...] = np.frombuffer(self._read(name, array.nbytes), array.dtype).reshape(array.shape)
@@ -145,20 +158,12 @@ class Kernels:
     def _read(self, name: str, size: int) -> bytes:
         answer = self._process.stdout.read(size)
         if len(answer) != size:
-            self._died(name)
+            status, complaint = self._end()
+            raise AssertionError(f"{name}: the driver ended with status {status}\n{complaint}")
         return answer
-
-    def _died(self, name: str) -> None:
-        status, complaint = self._process.wait(), self._process.stderr.read().decode()
-        raise AssertionError(f"{name}: the driver ended with status {status}\n{complaint}")
 
     def close(self) -> None:
         """End the driver; it must have found nothing wrong, leaks included."""
-        self._process.stdin.close()
-        status, complaint = self._process.wait(), self._process.stderr.read().decode()
-        self._close_pipes()
-        assert status == 0, f"the driver ended with status {status}\n{complaint}"
-
-    def _close_pipes(self) -> None:
-        for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
-            pipe.close()
+        if self._process is not None:
+            status, complaint = self._end()
+            assert status == 0, f"the driver ended with status {status}\n{complaint}"

@@ -38,15 +38,13 @@ static inline __attribute__((always_inline)) vec vkeep(vec v, size_t count) {
 #define vmul(a, b) vmulq_f32(a, b)
 #define vdiv(a, b) vdivq_f32(a, b)
 #define vsqrt(a) vsqrtq_f32(a)
-/* Not vmaxq and vminq: with NaN they give NaN. */
-#define vmax(a, b) pick(vcgtq_f32(a, b), a, b)
-#define vmin(a, b) pick(vcltq_f32(a, b), a, b)
+#define vmax(a, b) vmaxq_f32(a, b)
+#define vmin(a, b) vminq_f32(a, b)
 
 #define vlt(a, b) vcltq_f32(a, b)
 #define vle(a, b) vcleq_f32(a, b)
 #define vnan(a) vmvnq_u32(vceqq_f32(a, a))
 #define vselect(m, a, b) vbslq_f32(m, a, b)
-#define pick(m, a, b) vbslq_f32(m, a, b)
 #define mnone vdupq_n_u32(0)
 #define mor(a, b) vorrq_u32(a, b)
 #define many(m) (vmaxvq_u32(m) != 0)

@@ -4,8 +4,8 @@
  * ISA(name)   name of an exported function
  * moves       vset(a), vload(p), vstore(p, v); with count < WIDTH elements, others 0: vload_part(p, count),
  *             vstore_part(p, v, count), vkeep(v, count)
- * arithmetic  vadd, vsub, vmul, vdiv, vsqrt, each rounded by itself; vmax(a, b) is a > b ? a : b and vmin(a, b) is
- *             a < b ? a : b, so that NaN in either gives b
+ * arithmetic  vadd, vsub, vmul, vdiv, vsqrt, each rounded by itself; vmax(a, b) and vmin(a, b) are NaN where b
+ *             is; a is never NaN here, and zeros of either sign never meet
  * selection   vlt(a, b), vle(a, b), vnan(a) -> mask; vselect(mask, a, b); many(mask): nonzero if any is set;
  *             mnone, mor(m, m)
  * bits        vbits(v), vfrom(words), wset(u), wand, wor, wadd, wshift(w, constant)
@@ -33,9 +33,9 @@ INLINE vec exp_within(vec t) {
     return vfrom(wadd(vbits(p), wshift(vbits(m), 23)));
 }
 
-/* exp of x <= 0. NaN gives 0: callers see to it. */
+/* exp of x <= 0. NaN gives 0; callers bring it back. */
 INLINE vec exp_negative(vec x) {
-    return vselect(vle(vset(EXP_LOW), x), exp_within(vmax(x, vset(EXP_LOW))), vset(0.0f));
+    return vselect(vle(vset(EXP_LOW), x), exp_within(vmax(vset(EXP_LOW), x)), vset(0.0f));
 }
 
 INLINE vec magnitude(vec x) { return vfrom(wand(vbits(x), wset(~SIGN_BIT))); }
@@ -51,7 +51,7 @@ INLINE vec tangent(vec x) {
     h = step(h, z, TANH_0);
     const vec near = vadd(a, vmul(vmul(a, z), h));
     /* From 19 on, 2 / (exp + 1) is less than half a last place of 1. */
-    const vec e = exp_within(vmin(vadd(a, a), vset(32.0f)));
+    const vec e = exp_within(vmin(vset(32.0f), vadd(a, a)));
     const vec far = vsub(vset(1.0f), vdiv(vset(2.0f), vadd(e, vset(1.0f))));
     const vec y = vselect(vle(vset(TANH_SPLIT), a), far, near); /* NaN takes near, which is NaN */
     return vfrom(wor(vbits(y), wand(vbits(x), wset(SIGN_BIT))));
