@@ -25,7 +25,7 @@ DRIVER = ROOT / "tests" / "native_driver.c"
 SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g", "-O1", "-DSANITIZED")
 BUILDS = {"plain": (), "sanitized": SANITIZERS, "aarch64": ()}
 HERE = "aarch64" if platform.machine() in ("aarch64", "arm64") else "x86"
-ISAS = {"x86": ("serial", "avx2", "avx512vnni"), "aarch64": ("serial", "neon", "neondot")}
+ISAS = {"x86": ("serial", "avx2", "avx512vnni", "amx"), "aarch64": ("serial", "neon", "neondot")}
 
 #: (build, instruction set) of every kernel table that can be called from here.
 MACHINES = [
@@ -61,13 +61,21 @@ def _run(*command: object) -> None:
     assert done.returncode == 0, f"{' '.join(map(str, command))}\n{done.stderr}"
 
 
+def _accepts(compiler: str, flags: list[str]) -> bool:
+    command = [compiler, *flags, "-x", "c", "-fsyntax-only", os.devnull]
+    return subprocess.run(command, capture_output=True).returncode == 0
+
+
 def _compile(compiler: str, build: str, folder: Path, target: Path) -> None:
     families, common, sets = cmake_flags()
     include = ("-I", ROOT / "native" / "include", "-I", ROOT / "native" / "kernels")
     extra, isas = BUILDS[build], ISAS["aarch64" if build == "aarch64" else HERE]
-    jobs: list[tuple[Path, list[str]]] = [(DRIVER, []), (ROOT / "native" / "dispatch.c", [])]
+    amx = ["-DLUTKAN_AMX"] if "amx" in isas and _accepts(compiler, sets["amx"]) else []
+    jobs: list[tuple[Path, list[str]]] = [(DRIVER, []), (ROOT / "native" / "dispatch.c", amx)]
     for family in families:
         for isa in isas:
+            if isa == "amx" and not amx:
+                continue
             source = ROOT / "native" / "kernels" / family / f"{isa}.c"
             if source.exists():
                 jobs.append((source, sets[isa]))
