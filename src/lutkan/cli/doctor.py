@@ -54,7 +54,7 @@ def doctor(as_json: AsJson = False) -> None:
 def _examine() -> dict[str, Any]:
     import numpy as np
 
-    runtimes = _try_runtimes()
+    runtimes, isa = _try_runtimes()
     model, features = cpu()
     return {
         "lutkan": __version__,
@@ -67,7 +67,8 @@ def _examine() -> dict[str, Any]:
         "cores": os.cpu_count() or 1,
         "cpu_features": features,
         "runtimes": runtimes,
-        "native_kernels": "native" in runtimes and not runtimes["native"].startswith("missing"),
+        "native_kernels": isa is not None,
+        "native_isa": isa,
         "packages": {name: _version(name) for name in _PACKAGES},
     }
 
@@ -93,8 +94,8 @@ def _version(distribution: str) -> str | None:
         return None
 
 
-def _try_runtimes() -> dict[str, str]:
-    """Return a word on each runtime: "works", "missing: ..." or "fails: ..."."""
+def _try_runtimes() -> tuple[dict[str, str], str | None]:
+    """Return a word on each runtime ("works", "missing: ..." or "fails: ...") and the native one's instruction set."""
     import numpy as np
 
     import lutkan
@@ -113,18 +114,20 @@ def _try_runtimes() -> dict[str, str]:
     rows = rng.normal(scale=1.5, size=(257, n_in)).astype(np.float32)
     expected = {spec: lutkan.load(artifact, "reference").predict(rows) for spec, artifact in artifacts.items()}
     missing = available_runtimes()
-    states = {}
+    states: dict[str, str] = {}
+    isa = None
     for name in RUNTIMES:
         if missing[name]:
             states[name] = f"missing: {missing[name]}"
             continue
         try:
             models = {spec: lutkan.load(artifact, runtime=name) for spec, artifact in artifacts.items()}
+            isa = models["int8"].info()["isa"] if name == "native" else isa
             wrong = [spec for spec, model in models.items() if not np.array_equal(model.predict(rows), expected[spec])]
             states[name] = f"fails: other bits than the reference for {', '.join(wrong)}" if wrong else "works"
         except (lutkan.LutkanError, ImportError) as error:
             states[name] = f"fails: {error}"
-    return states
+    return states, isa
 
 
 def _text(found: dict[str, Any]) -> str:
@@ -144,7 +147,9 @@ def _text(found: dict[str, Any]) -> str:
         lines.append(wrapped("cpu features: " + " ".join(found["cpu_features"])))
     lines += ["", "runtimes (all give the same bits; the first that works is taken)"]
     lines.append(table([(name, state) for name, state in found["runtimes"].items()], "  ", right=False))
-    if not found["native_kernels"]:
+    if found["native_kernels"]:
+        lines.append(f"  native kernels: {found['native_isa']}")
+    else:
         lines.append("  native kernels: none, this is a pure Python install")
     lines += ["", "optional packages"]
     packages = [

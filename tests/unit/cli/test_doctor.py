@@ -32,10 +32,11 @@ def test_json(run):
     assert isinstance(found["native_kernels"], bool)
 
 
-def test_pure_python_is_said_plainly_where_there_is_no_native_runtime(run, monkeypatch):
-    monkeypatch.setattr(verb, "_try_runtimes", lambda: {"reference": "works"})
+def test_pure_python_is_said_plainly_where_there_are_no_native_kernels(run, monkeypatch):
+    monkeypatch.setattr(verb, "_try_runtimes", lambda: ({"reference": "works"}, None))
     assert "native kernels: none, this is a pure Python install" in run("doctor").stdout
-    monkeypatch.setattr(verb, "_try_runtimes", lambda: {"native": "works", "reference": "works"})
+    monkeypatch.setattr(verb, "_try_runtimes", lambda: ({"native": "works", "reference": "works"}, "avx2"))
+    assert "native kernels: avx2" in run("doctor").stdout
     assert "pure Python" not in run("doctor").stdout
 
 
@@ -53,6 +54,7 @@ def _break(monkeypatch, broken, predict):
 
     class Broken:
         def __init__(self, model):
+            self.info = model.info
             self.predict = lambda X: predict(model, X)
 
     def patched(artifact, name=None, runtime=None):
