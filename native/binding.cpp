@@ -142,6 +142,7 @@ class Network {
         t.dense = kernels_->dense8 == nullptr ? nullptr : array<int8_t>(d, "dense");
         t.dense_tiles = count(d, "dense_tiles");
         t.dense_stride = count(d, "dense_stride");
+        t.bytes = array<uint64_t>(d, "bytes");
         t.depth = count(d, "depth");
         t.shift = count(d, "shift");
         t.dense_at = t.at;

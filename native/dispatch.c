@@ -23,14 +23,15 @@
 #include <cpuid.h>
 #endif
 
-/* Instruction set `isa`; `narrow` is that of the int8 products, `spread` and `dense` may be NULL. */
-#define KERNELS(label, isa, narrow, spread, dense)                                                                   \
+/* Instruction set `isa`; `narrow` is that of the int8 products, `spread`, `bytes` and `dense` may be NULL. */
+#define KERNELS(label, isa, narrow, spread, bytes, dense)                                                                   \
     {                                                                                                                \
         .name = label, .activate = lk_activate_##isa, .prelu = lk_prelu_##isa, .affine = lk_affine_##isa,            \
         .layer_norm = lk_layer_norm_##isa, .add_product = lk_add_product_##isa, .add_scaled = lk_add_scaled_##isa,   \
         .add_bias = lk_add_bias_##isa, .has_nan = lk_has_nan_##isa, .segment = lk_segment_##isa,                     \
         .segment_nearest = lk_segment_nearest_##isa, .encode = lk_encode_##isa, .basis8 = lk_basis8_##narrow,        \
-        .spread8 = spread, .dense8 = dense, .basis16 = lk_basis16_##isa, .finish8 = lk_finish8_##narrow,             \
+        .codes = lk_codes_##isa, .outside = lk_outside_##isa, .spread8 = spread, .encode_dense = bytes,              \
+        .dense8 = dense, .basis16 = lk_basis16_##isa, .finish8 = lk_finish8_##narrow,             \
         .finish16 = lk_finish16_##isa                                                                                \
     }
 
@@ -79,15 +80,15 @@ static int has_dot(void) {
 static const choice choices[] = {
 #if X86
 #if defined(LUTKAN_AMX) && defined(__linux__)
-    {KERNELS("amx", avx512vnni, avx512vnni, lk_spread8_amx, lk_dense8_amx), has_amx},
+    {KERNELS("amx", avx512vnni, avx512vnni, lk_spread8_amx, lk_encode_dense_amx, lk_dense8_amx), has_amx},
 #endif
-    {KERNELS("avx512vnni", avx512vnni, avx512vnni, NULL, NULL), has_avx512vnni},
-    {KERNELS("avx2", avx2, avx2, NULL, NULL), has_avx2},
+    {KERNELS("avx512vnni", avx512vnni, avx512vnni, NULL, NULL, NULL), has_avx512vnni},
+    {KERNELS("avx2", avx2, avx2, NULL, NULL, NULL), has_avx2},
 #elif defined(__aarch64__)
-    {KERNELS("neondot", neon, neondot, NULL, NULL), has_dot},
-    {KERNELS("neon", neon, neon, NULL, NULL), always},
+    {KERNELS("neondot", neon, neondot, NULL, NULL, NULL), has_dot},
+    {KERNELS("neon", neon, neon, NULL, NULL, NULL), always},
 #endif
-    {KERNELS("serial", serial, serial, NULL, NULL), always},
+    {KERNELS("serial", serial, serial, NULL, NULL, NULL), always},
 };
 
 enum { CHOICES = sizeof choices / sizeof choices[0] };

@@ -45,7 +45,8 @@ typedef struct workspace {
     float *rows[3]; /* [LK_ROWS][width] */
     float *sums;    /* [LK_ROWS][sums] */
     float *values;  /* [width]: function values of a row */
-    uint32_t *off, *words;
+    uint32_t *off, *words;            /* [LK_ROWS][units], [LK_ROWS][words of a row] */
+    uint32_t *tail_off, *tail_words; /* of one row */
     void *acc;
     lk_hit *hits;
     uint8_t *dense; /* [LK_ROWS][dense] */
@@ -66,6 +67,10 @@ static size_t carve(const lk_network *network, char *base, workspace *out) {
     at += aligned(LK_ROWS * need.codes * sizeof(uint32_t));
     out->words = (uint32_t *)(base + at);
     at += aligned(LK_ROWS * need.words * sizeof(uint32_t));
+    out->tail_off = (uint32_t *)(base + at);
+    at += aligned(need.codes * sizeof(uint32_t));
+    out->tail_words = (uint32_t *)(base + at);
+    at += aligned(need.words * sizeof(uint32_t));
     out->acc = base + at;
     at += aligned(LK_ROWS * need.acc);
     out->hits = (lk_hit *)(base + at);
@@ -233,27 +238,25 @@ static void encode_knots(const lk_table *t, const lk_positions *at, const float 
     }
 }
 
-/* Codes of a base branch, four inputs a word (two words of int16 pairs). */
-static void encode_codes(const lk_table *t, const lk_kernels *k, const lk_positions *at, const float *x,
-                         workspace *space, uint32_t *off, uint32_t *words) {
+/* Codes of a base branch, four inputs a word (two words of int16 pairs); tells whether an input lies beyond them. */
+static int encode_codes(const lk_table *t, const lk_kernels *k, const float *x, workspace *space, uint32_t *words) {
     float *values = space->values;
     k->activate(t->function, x, values, t->inputs);
-    const float levels = (float)t->levels;
-    for (size_t u = 0; u < t->units; ++u) {
-        uint32_t code[4] = {0, 0, 0, 0};
-        for (size_t m = 0; m < 4 && 4 * u + m < t->inputs; ++m) {
-            const float scaled = values[4 * u + m] * t->step_inverse;
-            const float v = scaled + t->half;
-            code[m] = v >= 0.0f && v < levels ? (uint32_t)v : (uint32_t)t->zero;
-        }
-        off[u] = at->base[u];
-        if (t->wide) {
-            words[2 * u] = code[0] | code[1] << 16;
-            words[2 * u + 1] = code[2] | code[3] << 16;
-        } else {
-            words[u] = code[0] | code[1] << 8 | code[2] << 16 | code[3] << 24;
-        }
+    if (!t->wide) {
+        words[t->units - 1] = 0;
+        return k->codes(values, t->step_inverse, t->half, (uint32_t)t->levels, (uint32_t)t->zero, (uint8_t *)words,
+                        t->inputs);
     }
+    int beyond = 0;
+    const float levels = (float)t->levels;
+    words[2 * t->units - 2] = words[2 * t->units - 1] = 0;
+    for (size_t i = 0; i < t->inputs; ++i) {
+        const float scaled = values[i] * t->step_inverse, v = scaled + t->half;
+        const int coded = v >= 0.0f && v < levels;
+        ((uint16_t *)words)[i] = (uint16_t)(coded ? (uint32_t)v : (uint32_t)t->zero);
+        beyond |= !coded;
+    }
+    return beyond;
 }
 
 static float weight_of(const lk_table *t, const uint32_t *words, size_t i, size_t tap) {
@@ -262,14 +265,12 @@ static float weight_of(const lk_table *t, const uint32_t *words, size_t i, size_
 }
 
 /* Float terms of the inputs of one row that lie beyond a table. */
-static void add_tails(const lk_table *t, const lk_kernels *k, const lk_positions *at, const float *x,
-                      const uint32_t *off, const uint32_t *words, workspace *space, float *sums) {
+static void add_tails(const lk_table *t, const lk_kernels *k, const float *x, workspace *space, float *sums) {
     if (t->kind == LK_TABLE_CODES) {
         const float levels = (float)t->levels;
         k->activate(t->function, x, space->values, t->inputs);
         for (size_t i = 0; i < t->inputs; ++i) {
-            const float scaled = space->values[i] * t->step_inverse;
-            const float v = scaled + t->half;
+            const float scaled = space->values[i] * t->step_inverse, v = scaled + t->half;
             if (!(v >= 0.0f && v < levels))
                 k->add_scaled(space->values[i], t->base_weight + i * t->pad, t->base_scale, sums, t->pad);
         }
@@ -278,8 +279,7 @@ static void add_tails(const lk_table *t, const lk_kernels *k, const lk_positions
     if (t->linear) {
         const float end = (float)t->at.count;
         for (size_t i = 0; i < t->inputs; ++i) {
-            const float shifted = x[i] - t->at.low[i];
-            const float v = shifted * t->at.inverse[i];
+            const float shifted = x[i] - t->at.low[i], v = shifted * t->at.inverse[i];
             if (v < 0.0f) {
                 k->add_scaled(v * t->factor, t->ends + i * t->pad, t->scale, sums, t->pad);
             } else if (v > end) {
@@ -287,11 +287,13 @@ static void add_tails(const lk_table *t, const lk_kernels *k, const lk_positions
                 k->add_scaled(excess * t->factor, t->ends + ((size_t)t->inputs + i) * t->pad, t->scale, sums, t->pad);
             }
         }
+        return;
     }
-    if (t->fit == NULL) return;
+    uint32_t *off = space->tail_off, *words = space->tail_words;
+    k->encode(&t->at, x, off, words, t->inputs);
     for (size_t i = 0; i < t->inputs; ++i) {
         if (!(x[i] < t->fold_low[i] || x[i] > t->fold_high[i])) continue;
-        const float *fit = t->fit + i * t->fit_rows + (off[i] - at->base[i]) / at->block;
+        const float *fit = t->fit + i * t->fit_rows + (off[i] - t->at.base[i]) / t->at.block;
         float total = 0.0f, value;
         for (size_t tap = 0; tap < 4; ++tap) {
             const float part = weight_of(t, words, i, tap) * fit[tap];
@@ -302,24 +304,39 @@ static void add_tails(const lk_table *t, const lk_kernels *k, const lk_positions
     }
 }
 
-/* Encode one row; `at` says where blocks lie, or segments alone where it is the dense one. */
-static void encode_row(const lk_table *t, const lk_kernels *k, const lk_positions *at, const float *x,
-                       workspace *space, uint32_t *off, uint32_t *words) {
-    if (t->kind == LK_TABLE_KNOTS)
-        encode_knots(t, at, x, off, words);
-    else if (t->kind == LK_TABLE_CODES)
-        encode_codes(t, k, at, x, space, off, words);
-    else
-        k->encode(at, x, off, words, t->inputs);
+/* Encode one row for the sparse or the dense product; tells whether it has float terms beyond the table. */
+static int encode_row(const lk_table *t, const lk_kernels *k, const float *x, int dense, size_t r, workspace *space) {
+    const size_t count = t->groups * (t->wide ? 2u : 1u);
+    uint32_t *off = space->off + r * t->units, *words = space->words + r * t->units * count;
+    uint8_t *row = space->dense + r * t->dense_stride;
+    if (t->kind == LK_TABLE_CODES) {
+        const int beyond = encode_codes(t, k, x, space, words);
+        if (dense)
+            memcpy(row, words, t->units * sizeof *words);
+        else
+            memcpy(off, t->at.base, t->units * sizeof *off);
+        return beyond;
+    }
+    const lk_positions *at = dense ? &t->dense_at : &t->at;
+    if (dense && t->bytes != NULL) {
+        k->encode_dense(at, t->bytes, x, row, t->inputs);
+    } else {
+        if (t->kind == LK_TABLE_KNOTS)
+            encode_knots(t, at, x, off, words);
+        else
+            k->encode(at, x, off, words, t->inputs);
+        if (dense) k->spread8(off, words, t->units, t->groups, t->shift, t->depth, row);
+    }
+    return t->fold_low != NULL && k->outside(x, t->fold_low, t->fold_high, t->inputs);
 }
 
 static void add_integers(const lk_table *t, const lk_kernels *k, const float *x, size_t stride, size_t rows,
                          workspace *space, float *sums) {
-    const size_t units = t->units, words = units * t->groups * (t->wide ? 2u : 1u), pad = t->pad;
+    const size_t pad = t->pad;
     const int dense = k->dense8 != NULL && t->dense != NULL && rows >= LK_DENSE_ROWS;
-    const lk_positions *at = dense ? &t->dense_at : &t->at;
+    uint64_t beyond = 0;
     for (size_t r = 0; r < rows; ++r)
-        encode_row(t, k, at, x + r * stride, space, space->off + r * units, space->words + r * words);
+        beyond |= (uint64_t)(encode_row(t, k, x + r * stride, dense, r, space) != 0) << r;
     if (t->wide) {
         int64_t *acc = space->acc;
         for (size_t r = 0; r < rows; ++r) {
@@ -328,7 +345,7 @@ static void add_integers(const lk_table *t, const lk_kernels *k, const float *x,
             else
                 memcpy(acc + r * pad, t->start, pad * sizeof(int64_t));
         }
-        k->basis16(t->packed, space->off, space->words, rows, units, t->groups, pad, t->flush, acc);
+        k->basis16(t->packed, space->off, space->words, rows, t->units, t->groups, pad, t->flush, acc);
         for (size_t r = 0; r < rows; ++r) k->finish16(acc + r * pad, t->scale, sums + r * pad, pad);
     } else {
         int32_t *acc = space->acc;
@@ -338,20 +355,14 @@ static void add_integers(const lk_table *t, const lk_kernels *k, const float *x,
             else
                 for (size_t o = 0; o < pad; ++o) acc[r * pad + o] = (int32_t)t->start[o];
         }
-        if (dense) {
-            for (size_t r = 0; r < rows; ++r)
-                k->spread8(space->off + r * units, space->words + r * words, units, t->groups, t->shift, t->depth,
-                           space->dense + r * t->dense_stride);
+        if (dense)
             k->dense8(space->dense, t->dense_stride, t->dense, rows, t->dense_tiles, pad, acc);
-        } else {
-            k->basis8(t->packed, space->off, space->words, rows, units, t->groups, pad, acc);
-        }
+        else
+            k->basis8(t->packed, space->off, space->words, rows, t->units, t->groups, pad, acc);
         for (size_t r = 0; r < rows; ++r) k->finish8(acc + r * pad, t->scale, sums + r * pad, pad);
     }
-    if (t->linear || t->fit != NULL || t->kind == LK_TABLE_CODES)
-        for (size_t r = 0; r < rows; ++r)
-            add_tails(t, k, at, x + r * stride, space->off + r * units, space->words + r * words, space,
-                      sums + r * pad);
+    for (size_t r = 0; beyond >> r != 0 && r < rows; ++r)
+        if (beyond >> r & 1) add_tails(t, k, x + r * stride, space, sums + r * pad);
 }
 
 /* ------------------------------------------------------------------------------------------------ layers */

@@ -74,6 +74,12 @@ typedef struct lk_kernels {
     /* p = (int) max(min((x - low) * inverse, count - 1), 0); off = base + (p >> bits) * block;
      * w = weights[p mod 2^bits]. x [n] holds no NaN; n is any size. */
     void (*encode)(const lk_positions *at, const float *x, uint32_t *off, uint32_t *w, size_t n);
+    /* code = (int) v, v = value * inverse + half, where 0 <= v < levels <= 256, else zero; nonzero if any v was not.
+     * A multiplication, an addition, each rounded; n is any size, values hold no NaN. */
+    int (*codes)(const float *values, float inverse, float half, uint32_t levels, uint32_t zero, uint8_t *code,
+                 size_t n);
+    /* Nonzero if any x < low or x > high. */
+    int (*outside)(const float *x, const float *low, const float *high, size_t n);
 
     /* acc[r][o] += sum over units u and groups g of dot4(w[r][u][g], packed[off[r][u]][g][o]).
      *
@@ -87,6 +93,8 @@ typedef struct lk_kernels {
      * weights start at segment `s[i]` - shift; what falls outside of an input's bytes is dropped. */
     void (*spread8)(const uint32_t *s, const uint32_t *w, size_t inputs, size_t groups, uint32_t shift, uint32_t depth,
                     uint8_t *to);
+    /* The same from positions alone, for inputs of eight bytes: to[8 i ..] = bytes[p]. */
+    void (*encode_dense)(const lk_positions *at, const uint64_t *bytes, const float *x, uint8_t *to, size_t n);
     /* acc[r][o] += sum_k rows_[r * stride + k] * tiles[o / 16][k / 64][k % 64 / 4][o % 16][k % 4], k < 64 n_tiles;
      * rows up to the next multiple of 16 are read and their sums written, so buffers hold that many. */
     void (*dense8)(const uint8_t *rows_, size_t stride, const int8_t *tiles, size_t rows, size_t n_tiles, size_t n,

@@ -42,6 +42,7 @@ typedef struct lk_table {
     const int8_t *dense;      /* [pad / 16][dense_tiles][16][16][4] */
     uint32_t dense_tiles;     /* tiles of 64 along the inputs' rows */
     uint32_t dense_stride;    /* bytes of a dense row, at least 64 dense_tiles */
+    const uint64_t *bytes;    /* [positions]: the eight bytes of an input, where depth is 8; or NULL */
     uint32_t depth, shift;    /* bytes an input takes in a dense row; rows before the first */
     lk_positions dense_at;    /* positions that give the segment alone */
 
@@ -51,7 +52,7 @@ typedef struct lk_table {
     const float *ends;        /* [2][inputs][pad] */
     uint32_t fit_rows;
     const float *fit;         /* [inputs][fit_rows] */
-    const float *fold_low, *fold_high; /* [inputs] */
+    const float *fold_low, *fold_high; /* [inputs]: no float terms between these; NULL where there are none at all */
 
     /* codes of a base branch */
     float step_inverse, half;

@@ -24,6 +24,20 @@ void lk_spread8_amx(const uint32_t *s, const uint32_t *w, size_t inputs, size_t 
     lk_spread_any(s + i, w + i, inputs - i, 1, shift, depth, to + 8 * i);
 }
 
+void lk_encode_dense_amx(const lk_positions *at, const uint64_t *bytes, const float *x, uint8_t *to, size_t n) {
+    const __m512 last = _mm512_set1_ps((float)(at->count - 1u)), zero = _mm512_setzero_ps();
+    size_t i = 0;
+    for (; i + 16 <= n; i += 16) {
+        const __m512 shifted = _mm512_sub_ps(_mm512_loadu_ps(x + i), _mm512_loadu_ps(at->low + i));
+        const __m512 v = _mm512_mul_ps(shifted, _mm512_loadu_ps(at->inverse + i));
+        const __m512i p = _mm512_cvttps_epi32(_mm512_max_ps(_mm512_min_ps(v, last), zero));
+        const __m256i low = _mm512_castsi512_si256(p), high = _mm512_extracti64x4_epi64(p, 1);
+        _mm512_storeu_si512(to + 8 * i, _mm512_i32gather_epi64(low, (const void *)bytes, 8));
+        _mm512_storeu_si512(to + 8 * i + 64, _mm512_i32gather_epi64(high, (const void *)bytes, 8));
+    }
+    for (; i < n; ++i) memcpy(to + 8 * i, bytes + lk_position_one(at, x, i), 8);
+}
+
 typedef struct tile_config {
     uint8_t palette, start, reserved[14];
     uint16_t bytes[16];

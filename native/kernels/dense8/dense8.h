@@ -2,7 +2,7 @@
 #ifndef LUTKAN_DENSE8_H
 #define LUTKAN_DENSE8_H
 
-#include "lutkan/kernels.h"
+#include "encode/encode.h"
 
 #include <string.h>
 
@@ -10,7 +10,8 @@
     void lk_spread8_##isa(const uint32_t *s, const uint32_t *w, size_t inputs, size_t groups, uint32_t shift,        \
                           uint32_t depth, uint8_t *to);                                                              \
     void lk_dense8_##isa(const uint8_t *rows_, size_t stride, const int8_t *tiles, size_t rows, size_t n_tiles,      \
-                         size_t n, int32_t *acc)
+                         size_t n, int32_t *acc);                                                                    \
+    void lk_encode_dense_##isa(const lk_positions *at, const uint64_t *bytes, const float *x, uint8_t *to, size_t n)
 
 LK_DECLARE_DENSE8(serial);
 LK_DECLARE_DENSE8(amx);

@@ -15,3 +15,7 @@ void lk_dense8_serial(const uint8_t *rows_, size_t stride, const int8_t *tiles, 
                 acc[r * n + o] += (int32_t)rows_[r * stride + k] * tile[(k % 64 / 4) * 64 + o % 16 * 4 + k % 4];
             }
 }
+
+void lk_encode_dense_serial(const lk_positions *at, const uint64_t *bytes, const float *x, uint8_t *to, size_t n) {
+    for (size_t i = 0; i < n; ++i) memcpy(to + 8 * i, bytes + lk_position_one(at, x, i), 8);
+}

@@ -31,4 +31,37 @@ void lk_encode_avx2(const lk_positions *at, const float *x, uint32_t *off, uint3
     for (; i < n; ++i) lk_encode_one(at, x, off, w, i);
 }
 
+int lk_codes_avx2(const float *values, float inverse, float half, uint32_t levels, uint32_t zero, uint8_t *code,
+                  size_t n) {
+    const __m256 by = _mm256_set1_ps(inverse), plus = _mm256_set1_ps(half), top = _mm256_set1_ps((float)levels);
+    int beyond = 0;
+    size_t i = 0;
+    for (; i + 8 <= n; i += 8) {
+        int32_t p[8];
+        const __m256 v = _mm256_add_ps(_mm256_mul_ps(_mm256_loadu_ps(values + i), by), plus);
+        const __m256 coded =
+            _mm256_and_ps(_mm256_cmp_ps(v, _mm256_setzero_ps(), _CMP_GE_OQ), _mm256_cmp_ps(v, top, _CMP_LT_OQ));
+        const __m256i chosen = _mm256_blendv_epi8(_mm256_set1_epi32((int)zero), _mm256_cvttps_epi32(v),
+                                                  _mm256_castps_si256(coded));
+        _mm256_storeu_si256((__m256i *)p, chosen);
+        for (size_t k = 0; k < 8; ++k) code[i + k] = (uint8_t)p[k];
+        beyond |= _mm256_movemask_ps(coded) != 255;
+    }
+    for (; i < n; ++i) beyond |= lk_code_one(values[i], inverse, half, levels, zero, code + i);
+    return beyond;
+}
+
+int lk_outside_avx2(const float *x, const float *low, const float *high, size_t n) {
+    size_t i = 0;
+    for (; i + 8 <= n; i += 8) {
+        const __m256 v = _mm256_loadu_ps(x + i);
+        const __m256 out = _mm256_or_ps(_mm256_cmp_ps(v, _mm256_loadu_ps(low + i), _CMP_LT_OQ),
+                                        _mm256_cmp_ps(v, _mm256_loadu_ps(high + i), _CMP_GT_OQ));
+        if (_mm256_movemask_ps(out)) return 1;
+    }
+    for (; i < n; ++i)
+        if (x[i] < low[i] || x[i] > high[i]) return 1;
+    return 0;
+}
+
 #endif

@@ -29,4 +29,36 @@ void lk_encode_avx512vnni(const lk_positions *at, const float *x, uint32_t *off,
     for (; i < n; ++i) lk_encode_one(at, x, off, w, i);
 }
 
+int lk_codes_avx512vnni(const float *values, float inverse, float half, uint32_t levels, uint32_t zero, uint8_t *code,
+                        size_t n) {
+    const __m512 by = _mm512_set1_ps(inverse), plus = _mm512_set1_ps(half), top = _mm512_set1_ps((float)levels);
+    const __m512i none = _mm512_set1_epi32((int)zero);
+    __mmask16 beyond = 0;
+    size_t i = 0;
+    for (; i + 16 <= n; i += 16) {
+        const __m512 v = _mm512_add_ps(_mm512_mul_ps(_mm512_loadu_ps(values + i), by), plus);
+        const __mmask16 coded = _mm512_cmp_ps_mask(v, _mm512_setzero_ps(), _CMP_GE_OQ) &
+                                _mm512_cmp_ps_mask(v, top, _CMP_LT_OQ);
+        const __m512i p = _mm512_mask_cvttps_epi32(none, coded, v);
+        _mm_storeu_si128((__m128i *)(code + i), _mm512_cvtepi32_epi8(p));
+        beyond |= (__mmask16)~coded;
+    }
+    int rest = 0;
+    for (; i < n; ++i) rest |= lk_code_one(values[i], inverse, half, levels, zero, code + i);
+    return beyond != 0 || rest;
+}
+
+int lk_outside_avx512vnni(const float *x, const float *low, const float *high, size_t n) {
+    size_t i = 0;
+    for (; i + 16 <= n; i += 16) {
+        const __m512 v = _mm512_loadu_ps(x + i);
+        if (_mm512_cmp_ps_mask(v, _mm512_loadu_ps(low + i), _CMP_LT_OQ) |
+            _mm512_cmp_ps_mask(v, _mm512_loadu_ps(high + i), _CMP_GT_OQ))
+            return 1;
+    }
+    for (; i < n; ++i)
+        if (x[i] < low[i] || x[i] > high[i]) return 1;
+    return 0;
+}
+
 #endif

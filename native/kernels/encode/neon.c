@@ -23,4 +23,23 @@ void lk_encode_neon(const lk_positions *at, const float *x, uint32_t *off, uint3
     for (; i < n; ++i) lk_encode_one(at, x, off, w, i);
 }
 
+int lk_codes_neon(const float *values, float inverse, float half, uint32_t levels, uint32_t zero, uint8_t *code,
+                  size_t n) {
+    int beyond = 0;
+    for (size_t i = 0; i < n; ++i) beyond |= lk_code_one(values[i], inverse, half, levels, zero, code + i);
+    return beyond;
+}
+
+int lk_outside_neon(const float *x, const float *low, const float *high, size_t n) {
+    size_t i = 0;
+    for (; i + 4 <= n; i += 4) {
+        const float32x4_t v = vld1q_f32(x + i);
+        const uint32x4_t out = vorrq_u32(vcltq_f32(v, vld1q_f32(low + i)), vcgtq_f32(v, vld1q_f32(high + i)));
+        if (vmaxvq_u32(out)) return 1;
+    }
+    for (; i < n; ++i)
+        if (x[i] < low[i] || x[i] > high[i]) return 1;
+    return 0;
+}
+
 #endif

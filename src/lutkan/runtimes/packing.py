@@ -81,6 +81,7 @@ _NO_TABLE: Packed = {
     "block": 0,
     "packed": None,
     "no_base": None,
+    "bytes": None,
     "dense": None,
     "dense_tiles": 0,
     "dense_stride": 0,
@@ -264,6 +265,26 @@ def _pack_dense(rows: Array) -> Packed:
     }
 
 
+def _row_bytes(table: BasisTable | RadialTable) -> Array:
+    """Return the eight bytes that an input takes in a dense row, a word a position."""
+    weights = np.asarray(table.weights)
+    if isinstance(table, RadialTable):
+        return np.ascontiguousarray(weights).view(np.uint64).reshape(-1)
+    count = len(weights)
+    spread = np.zeros((table.segments, count, 8 + 2 * table.shift + table.segments + 8), dtype=np.uint8)
+    for segment in range(table.segments):
+        spread[segment, :, segment : segment + 4] = weights
+    return np.ascontiguousarray(spread[:, :, table.shift : table.shift + 8]).view(np.uint64).reshape(-1)
+
+
+def _before(low: Array, positions: int, inverse: Array) -> Array:
+    """Return float32 bounds a little below `low + positions / inverse`, whatever is lost to rounding in between."""
+    width = positions / inverse.astype(np.float64)
+    end = low.astype(np.float64) + width
+    slack = 1e-6 * width + 4 * np.spacing(np.maximum(np.abs(end), np.abs(low)).astype(np.float32))
+    return (end - slack).astype(np.float32)
+
+
 def _words(weights: Array) -> Array:
     """Return weight rows as little-endian words: four uint8 or two int16 each."""
     return np.ascontiguousarray(weights).view(np.uint32)
@@ -293,6 +314,8 @@ def _pack_rows(table: IntegerRows) -> Packed:
     body["base"] = np.arange(n_in, dtype=np.uint32) * np.uint32(segments * body["block"])
     if not wide and table.rows <= _DENSE_DEPTH:
         body |= {**_pack_dense(rows), "shift": shift}
+        if isinstance(table, (BasisTable, RadialTable)) and body["depth"] == 8:
+            body["bytes"] = _row_bytes(table)
     if isinstance(table, KnotTable):
         knots = _each(table.padded_knots, n_in)
         return {**body, "degree": table.degree, "knots": knots}
@@ -307,6 +330,8 @@ def _pack_rows(table: IntegerRows) -> Packed:
         body |= {
             "linear": 1,
             "factor": factor,
+            "fold_low": body["low"],
+            "fold_high": _before(body["low"], body["positions"], body["inverse"]),
             "ends": np.stack([c[:, apart] - c[:, 0], c[:, -1] - c[:, -1 - apart]]),
         }
     if table.base is not None:
