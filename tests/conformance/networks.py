@@ -130,6 +130,12 @@ def straight(n_in: int = 2, n_out: int = 3, seed: int = 8) -> Network:
     return one_layer(Branch(EdgeBank(PiecewiseLinear(points), rng.normal(size=(n_in, 6, n_out)))))
 
 
+def even_straight(n_in: int = 2, n_out: int = 3, seed: int = 13) -> Network:
+    """Piecewise linear edges on points at equal distances."""
+    rng = np.random.default_rng(seed)
+    return one_layer(Branch(EdgeBank(PiecewiseLinear(np.linspace(-1, 1, 5)), rng.normal(size=(n_in, 5, n_out)))))
+
+
 def symbolic(n_in: int = 2, n_out: int = 2, seed: int = 9) -> Network:
     """Edges of named functions (pykan's symbolic edges)."""
     rng = np.random.default_rng(seed)

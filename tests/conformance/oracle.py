@@ -10,34 +10,29 @@ import math
 
 import numpy as np
 
+from lutkan.artifact.basis import IntegerRows
 from lutkan.artifact.program import (
     ActivationOp,
     AffineOp,
     BaseTable,
+    BasisTable,
     KANOp,
+    KnotTable,
     LayerNormOp,
     LinearOp,
     Op,
+    ProductTable,
     Program,
+    RadialTable,
     SegmentTable,
     SelectOp,
 )
 from lutkan.numerics import float32
 
-__all__ = ["covers", "predict"]
+__all__ = ["predict"]
 
 F = np.float32
 Row = list[np.float32]
-
-
-def covers(program: Program) -> bool:
-    """Tell whether all tables of a program are known here."""
-    return all(
-        isinstance(branch.table, (SegmentTable, BaseTable))
-        for step in program.steps
-        if isinstance(step, KANOp)
-        for branch in step.branches
-    )
 
 
 def predict(program: Program, x: np.ndarray) -> np.ndarray:
@@ -120,10 +115,14 @@ def _kan(op: KANOp, x: Row) -> Row:
             seen = [seen[index] for index in op.inputs]
         if any(map(math.isnan, seen)):
             sums = [F(math.nan)] * len(sums)
-            continue
-        for i, v in enumerate(seen):
-            for o in range(len(sums)):
-                sums[o] = sums[o] + _edge(branch.table, v, i, o)
+        elif isinstance(branch.table, (SegmentTable, BaseTable)):
+            for i, v in enumerate(seen):
+                for o in range(len(sums)):
+                    sums[o] = sums[o] + _edge(branch.table, v, i, o)
+        elif isinstance(branch.table, ProductTable):
+            _add_product(branch.table, seen, sums)
+        else:
+            _add_rows(branch.table, seen, sums)
     if op.bias is None:
         return sums
     y = list(op.bias)
@@ -172,3 +171,128 @@ def _edge(table: SegmentTable | BaseTable, x: np.float32, i: int, o: int) -> np.
     factor = F(1.0) if table.edge_scale is None else table.edge_scale[i, o]
     value = (table.scale[i, segment, o] * factor) * code
     return value if table.offset is None else table.offset[i, segment, o] * factor + value
+
+
+# ------------------------------------------------------------------------------------------------ integer tables
+
+
+def _floor_clamped(v: np.float32, top: np.float32) -> int:
+    return math.floor(max(min(v, top), F(0.0)))
+
+
+def _encode(table: IntegerRows, x: np.float32, i: int) -> tuple[int, list[int]]:
+    """Segment and weights of one input."""
+    if isinstance(table, KnotTable):
+        return _encode_knots(table, x, [F(t) for t in table.knots[i if len(table.knots) > 1 else 0]])
+    at = i if len(table.low) > 1 else 0
+    v = (x - table.low[at]) * table.inverse[at]
+    if isinstance(table, RadialTable):
+        p = _floor_clamped(v, F(table.positions - 1))
+        places = [p - table.stride * t for t in range(table.rows)]
+        return 0, [int(table.profile[place]) if 0 <= place < table.profile.size else 0 for place in places]
+    n = table.position_bits
+    p = _floor_clamped(v, F(table.segments * 2**n - 1))
+    return p // 2**n, [int(w) for w in table.weights[p % 2**n]]
+
+
+def _encode_knots(table: KnotTable, x: np.float32, t: Row) -> tuple[int, list[int]]:
+    degree, total = table.degree, 4096 if table.coefficient_bits == 16 else 255
+    if not t[0] <= x < t[-1]:
+        return 0, [0] * (degree + 1)
+    s = max(k for k in range(len(t) - 1) if t[k] <= x)
+    span = t[-1] - t[0]
+    span = span if span > 0 else F(1.0)
+    before = [t[0] - span * F(m) for m in range(degree, 0, -1)]
+    padded = before + t + [t[-1] + span * F(m) for m in range(1, degree + 1)]
+    b = [F(1.0)]
+    for p in range(1, degree + 1):
+        saved = F(0.0)
+        for r in range(p):
+            right, left = padded[degree + s + r + 1] - x, x - padded[degree + s + r + 1 - p]
+            part = b[r] / (right + left)
+            b[r] = saved + right * part
+            saved = left * part
+        b.append(saved)
+    run, reached, weights = F(0.0), 0, []
+    for r in range(degree):
+        run = run + b[r]
+        upto = max(_floor_clamped(run * F(total) + F(0.5), F(total)), reached)
+        weights.append(upto - reached)
+        reached = upto
+    return s, [*weights, total - reached]
+
+
+def _stored(table: IntegerRows, i: int, row: int, o: int) -> int:
+    if not 0 <= row < table.rows:
+        return 0
+    bits, at = table.coefficient_bits, (i * table.rows + row) * table.out_features + o
+    return int(table.q[i, row, o]) if bits >= 8 else _packed(table.q, bits, at)
+
+
+def _packed(q: np.ndarray, bits: int, at: int) -> int:
+    code = 0
+    for bit in range(at * bits, (at + 1) * bits):
+        code = 2 * code + (int(q[bit // 8]) >> (7 - bit % 8)) % 2
+    return code - 2 ** (bits - 1)
+
+
+def _add_rows(table: IntegerRows, x: Row, sums: Row) -> None:
+    encoded = [_encode(table, v, i) for i, v in enumerate(x)]
+    for o in range(len(sums)):
+        total = 0
+        for i, (s, weights) in enumerate(encoded):
+            for t, w in enumerate(weights):
+                total += w * _stored(table, i, s - table.shift + t, o)
+        sums[o] = sums[o] + F(total) * table.scale[o]
+    if not isinstance(table, BasisTable):
+        return
+    n, total = table.position_bits, 4096 if table.coefficient_bits == 16 else 255
+    for i, v in enumerate(x):
+        if table.outside == "linear":
+            at = i if len(table.low) > 1 else 0
+            place, end = (v - table.low[at]) * table.inverse[at], F(table.segments * 2**n)
+            d, f = (2, F(total / 2 ** (n + 1))) if table.degree == 3 else (1, F(total / 2**n))
+            last = table.rows - 1
+            for o in range(len(sums)):
+                if place < 0:
+                    rise = F(_stored(table, i, d, o)) - F(_stored(table, i, 0, o))
+                    sums[o] = sums[o] + (rise * (place * f)) * table.scale[o]
+                if place > end:
+                    rise = F(_stored(table, i, last, o)) - F(_stored(table, i, last - d, o))
+                    sums[o] = sums[o] + (rise * ((place - end) * f)) * table.scale[o]
+        if table.base is not None:
+            _add_beyond_fold(table, v, i, encoded[i], sums)
+
+
+def _add_beyond_fold(table: BasisTable, v: np.float32, i: int, encoded: tuple[int, list[int]], sums: Row) -> None:
+    low, high = (bound[i if len(bound) > 1 else 0] for bound in (table.fold_low, table.fold_high))
+    if low <= v <= high:
+        return
+    s, weights = encoded
+    fit = F(0.0)
+    for t, w in enumerate(weights):
+        row = s - table.shift + t
+        if 0 <= row < table.rows:
+            fit = fit + F(w) * table.base_rows[i if len(table.base_rows) > 1 else 0, row]
+    gap = _function(table.base, v) - fit
+    for o in range(len(sums)):
+        sums[o] = sums[o] + (F(table.base_q[i, o]) * gap) * table.base_scale[o]
+
+
+def _add_product(table: ProductTable, x: Row, sums: Row) -> None:
+    def weight(i: int, o: int) -> int:
+        at = i * table.out_features + o
+        return int(table.q[i, o]) if table.coefficient_bits >= 8 else _packed(table.q, table.coefficient_bits, at)
+
+    h = F(table.step)
+    values = [_function(table.function, v) for v in x]
+    places = [value * (F(1.0) / h) + F(table.zero + 0.5) for value in values]
+    within = [0 <= place < table.levels for place in places]
+    codes = [math.floor(place) - table.zero if inside else 0 for place, inside in zip(places, within, strict=True)]
+    for o in range(len(sums)):
+        total = sum(code * weight(i, o) for i, code in enumerate(codes))
+        sums[o] = sums[o] + F(total) * (table.scale[o] * h)
+    for i, (value, inside) in enumerate(zip(values, within, strict=True)):
+        for o in range(len(sums)):
+            if not inside:
+                sums[o] = sums[o] + (F(weight(i, o)) * value) * table.scale[o]
