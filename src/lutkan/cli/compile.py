@@ -148,7 +148,10 @@ def _domain(text: str) -> tuple[float, float]:
 
 
 def table_bytes(artifact: Artifact) -> list[tuple[str, str, int]]:
-    """Return name, kinds of tables and bytes of every KAN layer of an artifact."""
+    """Return name, kinds of tables and bytes of every KAN layer of an artifact.
+
+    What equal layers share in the file counts for each of them.
+    """
     arrays = encode_program(artifact.program)[1]
     found = []
     for index, step in enumerate(artifact.program.steps):
@@ -172,14 +175,14 @@ def _print_plan(net: Network, spec: Spec, rows: F32 | None, domain: object, as_j
     small = Spec(few(spec.default), tuple((pattern, few(layer)) for pattern, layer in spec.overrides))
     artifact = compile_network(net, small, *calibration_rows(net, rows, domain))
     kan_ops = [step for step in artifact.program.steps if isinstance(step, KANOp)]
-    layers = []
+    layers, total = [], artifact.table_nbytes
     for number, (op, (name, kinds, nbytes)) in enumerate(zip(kan_ops, table_bytes(artifact), strict=True)):
         wanted = spec.for_layer(number, net.layers[number].name)
         for branch in op.branches:
             if isinstance(branch.table, SegmentTable) and isinstance(wanted, SegmentSpec):
-                nbytes += branch.table.q.nbytes // 2 * wanted.samples - branch.table.q.nbytes
+                more = branch.table.q.nbytes // 2 * wanted.samples - branch.table.q.nbytes
+                nbytes, total = nbytes + more, total + more
         layers.append((name, kinds, nbytes))
-    total = sum(nbytes for _, _, nbytes in layers)
     if as_json:
         keys = ("layer", "tables", "bytes")
         print_json({"table_bytes": total, "layers": [dict(zip(keys, layer, strict=True)) for layer in layers]})

@@ -271,8 +271,8 @@ def figure_of_time(seconds: float) -> str:
 
     Examples
     --------
-    >>> figure_of_time(1.1598e-3), figure_of_time(2.034e-6)
-    ('1,160', '2.0')
+    >>> figure_of_time(1.1598e-3), figure_of_time(13.41e-6), figure_of_time(0.134e-6)
+    ('1,160', '13.4', '0.13')
     """
     micro = 1e6 * seconds
-    return f"{micro:,.0f}" if micro >= 100 else f"{micro:.1f}"
+    return f"{micro:,.{0 if micro >= 100 else 1 if micro >= 10 else 2}f}"

@@ -15,7 +15,7 @@ from lutkan.adapters.options import ConfigNeededError
 from lutkan.cli.app import _reporting, app
 from lutkan.errors import InputError
 
-VERBS = ("doctor", "demo", "inspect", "compile", "verify", "predict")
+VERBS = tuple(command.name or command.callback.__name__ for command in app.registered_commands)
 
 
 def ending(error: BaseException):
@@ -96,8 +96,7 @@ def test_a_bug_is_not_hidden():
 
 
 def test_verbs_of_the_application_report_errors():
-    names = {command.name or command.callback.__name__ for command in app.registered_commands}
-    assert names == set(VERBS)
+    assert {"doctor", "demo", "inspect", "compile", "verify", "predict"} <= set(VERBS)
     for command in app.registered_commands:
         assert command.callback.__wrapped__ is not None
 

@@ -54,7 +54,9 @@ def test_agreement_below_the_limit_fails(run, checkpoint, artifact, tmp_path):
 
 def test_without_model_the_golden_vectors_are_replayed(run, artifact):
     runtimes = [name for name in RUNTIMES if not available_runtimes()[name]]
-    assert run("verify", artifact).stdout == f"verified 16 golden rows: 0 mismatches on {', '.join(runtimes)}\n"
+    rows = len(lutkan.Artifact.open(artifact).golden_x)
+    assert rows > 0
+    assert run("verify", artifact).stdout == f"verified {rows} golden rows: 0 mismatches on {', '.join(runtimes)}\n"
     assert json.loads(run("verify", artifact, "--json").stdout)["runtimes"] == runtimes
     assert run("verify", artifact, "--runtime", "reference").stdout.endswith("on reference\n")
 
