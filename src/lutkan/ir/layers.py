@@ -176,7 +176,7 @@ class Activation:
             raise ImportModelError(f"activation {self.name!r}", ", ".join((*functions.ACTIVATIONS, "prelu")))
 
     def evaluate(self, x: F64) -> F64:
-        if self.name == "prelu":
+        if self.slope is not None:
             return np.where(x >= 0, x, x * self.slope)
         return functions.apply(self.name, x)
 

@@ -27,7 +27,7 @@ def _silu(x: F64) -> F64:
 
 
 def _gelu(x: F64) -> F64:
-    half = 0.5 * (1.0 + _erf(x / math.sqrt(2.0)).astype(np.float64))
+    half = 0.5 * (1.0 + np.asarray(_erf(x / math.sqrt(2.0)), dtype=np.float64))
     return np.where(np.isneginf(x), -0.0, x * half)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numba import njit
@@ -90,7 +90,9 @@ def _prepare_tails(table: BasisTable, rows: int, packed: list[NDArray[Any]]) -> 
     fit = np.zeros((n_in, rows), dtype=np.float32)
     fit[:, table.shift : table.shift + table.rows] = table.base_rows
     base_q, base_scale = table.base_q.astype(np.float32), np.array(table.base_scale)  # type: ignore[union-attr]
-    fold_low, fold_high = (np.array(np.broadcast_to(a, n_in), order="C") for a in (table.fold_low, table.fold_high))
+    fold_low, fold_high = (
+        np.array(np.broadcast_to(cast("F32", bound), n_in), order="C") for bound in (table.fold_low, table.fold_high)
+    )
     kind = KIND_IDS[table.base]
     packed += [fit, base_q]
     return lambda x, s, w, out: _add_base_tails(x, s, w, fit, kind, fold_low, fold_high, base_q, base_scale, out)

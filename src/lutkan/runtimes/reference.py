@@ -6,6 +6,8 @@ nearest even, in the order written here; other runtimes and exports have to give
 
 from __future__ import annotations
 
+from typing import cast
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,7 +16,6 @@ from lutkan.artifact.program import (
     AffineOp,
     BaseTable,
     BasisTable,
-    IntegerRows,
     KANOp,
     KnotTable,
     LayerNormOp,
@@ -34,6 +35,7 @@ __all__ = ["add_bias", "locate", "run", "run_kan", "run_step", "segment_edges"]
 
 F32 = NDArray[np.float32]
 I64 = NDArray[np.int64]
+RowTable = BasisTable | KnotTable | RadialTable
 _ZERO, _HALF, _ONE = np.float32(0.0), np.float32(0.5), np.float32(1.0)
 
 
@@ -190,7 +192,7 @@ def _add_segments(table: SegmentTable, x: F32, sums: F32) -> None:
         sums += segment_edges(table, x[:, i], i, k[:, i], r[:, i], w[:, i], inside[:, i])
 
 
-def encode(table: IntegerRows, x: F32) -> tuple[I64, I64]:
+def encode(table: RowTable, x: F32) -> tuple[I64, I64]:
     """Find segment and integer weights of every input of a basis table.
 
     Returns
@@ -246,7 +248,7 @@ def _encode_knots(table: KnotTable, x: F32) -> tuple[I64, I64]:
     return segment, weights * inside[..., None]
 
 
-def _add_basis(table: IntegerRows, x: F32, sums: F32) -> None:
+def _add_basis(table: RowTable, x: F32, sums: F32) -> None:
     segment, weights = encode(table, x)
     q = table.coefficients.astype(np.int64)
     total = np.zeros(sums.shape, dtype=np.int64)
@@ -279,8 +281,8 @@ def _add_linear_tails(table: BasisTable, v: F32, sums: F32) -> None:
 
 def _add_base_tails(table: BasisTable, x: F32, segment: I64, weights: I64, sums: F32) -> None:
     """Add function - fit where the fit does not hold."""
-    low, high = (np.broadcast_to(bound, x.shape[1]) for bound in (table.fold_low, table.fold_high))
-    fit_rows = np.broadcast_to(table.base_rows, (x.shape[1], table.rows))
+    low, high = (np.broadcast_to(cast("F32", bound), x.shape[1]) for bound in (table.fold_low, table.fold_high))
+    fit_rows = np.broadcast_to(cast("F32", table.base_rows), (x.shape[1], table.rows))
     for i in range(x.shape[1]):
         rows = np.flatnonzero((x[:, i] < low[i]) | (x[:, i] > high[i]))
         if not rows.size:

@@ -30,6 +30,8 @@ def live_features(net: Network, keep_masked: dict[int, bool]) -> dict[int, tuple
         By number of the step.
     """
     found: dict[int, tuple[Mask, Mask]] = {}
+    inputs: Mask
+    outputs: Mask
     read = np.ones(net.out_features, dtype=bool)
     for index in range(len(net.steps) - 1, -1, -1):
         step = net.steps[index]
@@ -38,8 +40,8 @@ def live_features(net: Network, keep_masked: dict[int, bool]) -> dict[int, tuple
                 inputs, outputs = np.ones(step.shape[0], dtype=bool), np.ones(step.shape[1], dtype=bool)
             else:
                 live = step.live()
-                outputs = live.any(axis=0) & read
-                inputs = live[:, outputs].any(axis=1)
+                outputs = np.any(live, axis=0) & read
+                inputs = np.any(live[:, outputs], axis=1)
                 if not inputs.any():  # every output is a constant; keep one edge so that the layer has a table
                     inputs[0] = outputs[0] = True
             found[index] = inputs, outputs

@@ -308,9 +308,10 @@ def _outside(group: EdgeGroup, spec: SegmentSpec, knots: F32) -> tuple[str, str 
     if plain and not bases and kinds == {"linear"} and spec.interpolation == "linear" and spec.domain is None:
         return "linear", None, None
     natural = _natural_domain(group)
-    squashed = natural is not None and all(b.pre for b in group.branches)
-    if squashed and knots[:, 0].max() <= natural[0].min() + 1e-6 and knots[:, -1].min() >= natural[1].max() - 1e-6:
-        return "clip", None, None
+    if natural is not None and all(b.pre for b in group.branches):  # all squashed
+        low, high = natural[0].min(), natural[1].max()
+        if knots[:, 0].max() <= low + 1e-6 and knots[:, -1].min() >= high - 1e-6:
+            return "clip", None, None
     raise SpecError(
         f"{group.where}: oob_policy = 'model' cannot be kept by a segment table of these edges "
         f"({', '.join(bank.describe() for bank in banks)})",
