@@ -27,10 +27,10 @@
 #define KERNELS(label, isa, narrow, spread, bytes, dense)                                                                   \
     {                                                                                                                \
         .name = label, .activate = lk_activate_##isa, .prelu = lk_prelu_##isa, .affine = lk_affine_##isa,            \
-        .layer_norm = lk_layer_norm_##isa, .add_product = lk_add_product_##isa, .add_scaled = lk_add_scaled_##isa,   \
+        .layer_norm = lk_layer_norm_##isa, .add_products = lk_add_products_##isa, .add_scaled = lk_add_scaled_##isa,   \
         .add_bias = lk_add_bias_##isa, .has_nan = lk_has_nan_##isa, .segment = lk_segment_##isa,                     \
         .segment_nearest = lk_segment_nearest_##isa, .encode = lk_encode_##isa, .basis8 = lk_basis8_##narrow,        \
-        .codes = lk_codes_##isa, .outside = lk_outside_##isa, .spread8 = spread, .encode_dense = bytes,              \
+        .locate = lk_locate_##isa, .codes = lk_codes_##isa, .outside = lk_outside_##isa, .spread8 = spread, .encode_dense = bytes,              \
         .dense8 = dense, .basis16 = lk_basis16_##isa, .finish8 = lk_finish8_##narrow,             \
         .finish16 = lk_finish16_##isa                                                                                \
     }

@@ -2,6 +2,8 @@
  * that of lutkan.runtimes.reference; this file holds no arithmetic on outputs of its own. */
 #include "lutkan/network.h"
 
+#include "encode/encode.h"
+
 #include <math.h>
 #include <string.h>
 
@@ -45,6 +47,7 @@ typedef struct workspace {
     float *rows[3]; /* [LK_ROWS][width] */
     float *sums;    /* [LK_ROWS][sums] */
     float *values;  /* [width]: function values of a row */
+    uint8_t *inside; /* [width] */
     uint32_t *off, *words;            /* [LK_ROWS][units], [LK_ROWS][words of a row] */
     uint32_t *tail_off, *tail_words; /* of one row */
     void *acc;
@@ -63,6 +66,8 @@ static size_t carve(const lk_network *network, char *base, workspace *out) {
     at += aligned(LK_ROWS * need.sums * sizeof(float));
     out->values = (float *)(base + at);
     at += aligned(need.width * sizeof(float));
+    out->inside = (uint8_t *)(base + at);
+    at += aligned(need.width);
     out->off = (uint32_t *)(base + at);
     at += aligned(LK_ROWS * need.codes * sizeof(uint32_t));
     out->words = (uint32_t *)(base + at);
@@ -99,7 +104,7 @@ static void glue(const lk_op *op, const lk_kernels *k, const float *x, float *y)
     case LK_PRELU: k->prelu(x, op->a, y, op->n_in); break;
     case LK_LINEAR:
         memset(y, 0, op->n_out * sizeof(float));
-        for (size_t i = 0; i < op->n_in; ++i) k->add_product(x[i], op->a + i * op->n_out, y, op->n_out);
+        k->add_products(x, op->n_in, op->a, op->n_out, y, op->n_out);
         if (op->b != NULL) k->add_bias(y, op->b, y, op->n_out);
         break;
     default:
@@ -113,71 +118,56 @@ static void glue(const lk_op *op, const lk_kernels *k, const float *x, float *y)
 
 /* ------------------------------------------------------------------------------------------------ segment tables */
 
-/* The last knot <= point, at most `segments - 1`: by comparison, from a guess where the knots are uniform. */
-static inline size_t segment_of(const lk_table *t, const float *knots, size_t i, float point) {
-    if (t->uniform) {
-        const float guess = (point - knots[0]) * t->inverse[i];
-        const float last = (float)(t->segments - 1);
-        size_t k = (size_t)(guess > 0.0f ? (guess < last ? guess : last) : 0.0f);
-        while (k > 0 && point < knots[k]) --k;
-        while (k + 1 < t->segments && point >= knots[k + 1]) ++k;
-        return k;
+/* Locate one input among knots of any spacing, by bisection. */
+static void locate_uneven(const lk_segments *at, const float *x, uint32_t *row, uint32_t *segment, float *w,
+                          uint8_t *inside, size_t n) {
+    for (size_t i = 0; i < n; ++i) {
+        const float *knots = at->knots + i * (at->segments + 1u);
+        uint32_t k = 0, above = at->segments;
+        while (above - k > 1) {
+            const uint32_t middle = (k + above) / 2;
+            if (x[i] >= knots[middle])
+                k = middle;
+            else
+                above = middle;
+        }
+        /* The last step, with the two ends of what was found standing for all knots. */
+        lk_locate_from(at, x, row, segment, w, inside, i, k);
     }
-    size_t k = 0, above = t->segments;
-    while (above - k > 1) {
-        const size_t middle = (k + above) / 2;
-        if (point >= knots[middle])
-            k = middle;
-        else
-            above = middle;
-    }
-    return k;
 }
 
 static void add_segments(const lk_table *t, const lk_kernels *k, const float *x, workspace *space, float *sums) {
-    const float last = (float)(t->samples - 1);
-    const size_t rows = (size_t)t->segments * t->samples;
+    const size_t rows = (size_t)t->at_segments.segments * t->at_segments.samples;
+    uint32_t *row = space->off, *segment = space->words;
+    void (*add)(const lk_hit *, size_t, int, float *, size_t) = t->nearest ? k->segment_nearest : k->segment;
+    (t->uniform ? k->locate : locate_uneven)(&t->at_segments, x, row, segment, space->values, space->inside, t->inputs);
     size_t count = 0;
     for (size_t i = 0; i < t->inputs; ++i) {
-        const float *knots = t->knots + i * (t->segments + 1);
-        const float low = knots[0], high = knots[t->segments];
-        float point = x[i];
-        const int inside = point >= low && (t->closed ? point <= high : point < high);
-        if (!inside) {
+        size_t right = 1;
+        if (!space->inside[i]) {
             if (t->outside == LK_ZERO) continue;
             if (t->outside == LK_BASE) {
                 /* Keep the order of additions: what was found so far goes first. */
                 float value;
-                (t->nearest ? k->segment_nearest : k->segment)(space->hits, count, t->is_unsigned, sums, t->pad);
+                add(space->hits, count, t->is_unsigned, sums, t->pad);
                 count = 0;
-                k->activate(t->function, &point, &value, 1);
-                k->add_product(value, t->base_weight + i * t->pad, sums, t->pad);
+                k->activate(t->function, x + i, &value, 1);
+                k->add_products(&value, 1, t->base_weight + i * t->pad, 0, sums, t->pad);
                 continue;
             }
-            if (t->outside == LK_CLIP) {
-                if (point >= high) point = t->closed ? high : nextafterf(high, -INFINITY);
-                if (point < low) point = low;
-            }
+            /* Beyond a table whose end segment goes on: the chord of that segment. */
+            if (t->outside == LK_LINE) right = t->at_segments.samples - 1u;
         }
-        const size_t s = segment_of(t, knots, i, point);
-        const float left = knots[s], width = knots[s + 1] - left;
-        float u = width > 0.0f ? (point - left) / width : 0.0f;
-        if (t->outside != LK_LINE) u = u < 0.0f ? 0.0f : (u > 1.0f ? 1.0f : u);
-        const float position = u * last;
-        float sample = floorf(position);
-        sample = sample < last - 1.0f ? sample : last - 1.0f;
-        sample = sample > 0.0f ? sample : 0.0f;
-        /* Beyond the domain of a table whose end segment goes on: the chord of that segment. */
-        const int chord = t->outside == LK_LINE && !inside;
         lk_hit *hit = &space->hits[count++];
-        const char *q = (const char *)t->q + (i * rows + s * t->samples + (chord ? 0 : (size_t)sample)) * t->pad;
+        const char *q = (const char *)t->q + (i * rows + row[i]) * t->pad;
+        const size_t scale = (i * t->at_segments.segments + segment[i]) * t->pad;
         hit->q0 = q;
-        hit->q1 = q + (chord ? t->samples - 1u : 1u) * (size_t)t->pad;
-        hit->scale = t->scale + (i * t->segments + s) * t->pad;
-        hit->offset = t->offset == NULL ? NULL : t->offset + (i * t->segments + s) * t->pad;
-        hit->w = chord ? u : position - sample;
+        hit->q1 = q + right * t->pad;
+        hit->scale = t->scale + scale;
+        hit->offset = t->offset == NULL ? NULL : t->offset + scale;
+        hit->w = space->values[i];
     }
-    (t->nearest ? k->segment_nearest : k->segment)(space->hits, count, t->is_unsigned, sums, t->pad);
+    add(space->hits, count, t->is_unsigned, sums, t->pad);
 }
 
 /* ------------------------------------------------------------------------------------------------ integer tables */
@@ -406,8 +396,7 @@ static void run_kan(const lk_op *op, const lk_kernels *k, const float *x, float 
         } else if (t->kind == LK_TABLE_BASE) {
             for (size_t r = 0; r < rows; ++r) {
                 k->activate(t->function, from + r * width, space->values, op->live_in);
-                for (size_t i = 0; i < op->live_in; ++i)
-                    k->add_product(space->values[i], t->base_weight + i * pad, space->sums + r * pad, pad);
+                k->add_products(space->values, op->live_in, t->base_weight, pad, space->sums + r * pad, pad);
             }
         } else {
             add_integers(t, k, from, width, rows, space, space->sums);

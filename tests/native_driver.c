@@ -5,7 +5,7 @@
  * Every array ends where a page without access begins, so that a read or write past its end is a fault; with SANITIZED
  * it is a block of its own, which AddressSanitizer watches. One byte on stdout says that the kernels are there; exit
  * status 3 that this processor or build lacks them. */
-#include "lutkan/kernels.h"
+#include "dense8/dense8.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -114,18 +114,49 @@ static void call_segment(void (*kernel)(const lk_hit *, size_t, int, float *, si
     free(hits);
 }
 
+#define U32(k) ((uint32_t *)(void *)a[k].array)
+#define I8(k) ((int8_t *)(void *)a[k].array)
+#define I16(k) ((int16_t *)(void *)a[k].array)
+#define I32(k) ((int32_t *)(void *)a[k].array)
+#define I64(k) ((int64_t *)(void *)a[k].array)
+
+/* The first eight arguments: low, inverse, base, count, bits, block, words, weights. */
+static lk_positions positions(const argument *a) {
+    const lk_positions at = {F(0),           F(1),           U32(2), (uint32_t)a[3].integer, (uint32_t)a[4].integer,
+                             (uint32_t)a[5].integer, (uint32_t)a[6].integer, U32(7)};
+    return at;
+}
+
 static int64_t call(const lk_kernels *k, const char *name, const argument *a) {
 #define IS(member) (strcmp(name, #member) == 0)
+    const lk_positions at = IS(encode) || IS(encode_dense) ? positions(a) : (lk_positions){0};
     if (IS(activate)) k->activate((int)a[0].integer, F(1), F(2), N(3));
     else if (IS(prelu)) k->prelu(F(0), F(1), F(2), N(3));
     else if (IS(affine)) k->affine(F(0), F(1), F(2), F(3), N(4));
     else if (IS(layer_norm)) k->layer_norm(F(0), F(1), F(2), a[3].number, F(4), N(5));
-    else if (IS(add_product)) k->add_product(a[0].number, F(1), F(2), N(3));
+    else if (IS(add_products)) k->add_products(F(0), N(1), F(2), N(3), F(4), N(5));
     else if (IS(add_scaled)) k->add_scaled(a[0].number, F(1), F(2), F(3), N(4));
     else if (IS(add_bias)) k->add_bias(F(0), F(1), F(2), N(3));
     else if (IS(has_nan)) return k->has_nan(F(0), N(1)) != 0;
     else if (IS(segment)) call_segment(k->segment, a);
     else if (IS(segment_nearest)) call_segment(k->segment_nearest, a);
+    else if (IS(encode)) k->encode(&at, F(8), U32(9), U32(10), N(11));
+    else if (IS(codes))
+        return k->codes(F(0), a[1].number, a[2].number, (uint32_t)N(3), (uint32_t)N(4), a[5].array, N(6)) != 0;
+    else if (IS(outside)) return k->outside(F(0), F(1), F(2), N(3)) != 0;
+    else if (IS(basis8)) k->basis8(I8(0), U32(1), U32(2), N(3), N(4), N(5), N(6), I32(7));
+    else if (IS(basis16)) k->basis16(I16(0), U32(1), U32(2), N(3), N(4), N(5), N(6), N(7), I64(8));
+    else if (IS(finish8)) k->finish8(I32(0), F(1), F(2), N(3));
+    else if (IS(finish16)) k->finish16(I64(0), F(1), F(2), N(3));
+    /* The optional kernels: without them in the table, their reference. */
+    else if (IS(spread8))
+        (k->spread8 != NULL ? k->spread8 : lk_spread8_serial)(U32(0), U32(1), N(2), N(3), (uint32_t)N(4),
+                                                              (uint32_t)N(5), a[6].array);
+    else if (IS(encode_dense))
+        (k->encode_dense != NULL ? k->encode_dense : lk_encode_dense_serial)(&at, (const uint64_t *)(void *)a[8].array,
+                                                                             F(9), a[10].array, N(11));
+    else if (IS(dense8))
+        (k->dense8 != NULL ? k->dense8 : lk_dense8_serial)(a[0].array, N(1), I8(2), N(3), N(4), N(5), I32(6));
     else fail("an unknown kernel");
     return 0;
 }

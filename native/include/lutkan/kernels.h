@@ -41,6 +41,15 @@ typedef struct lk_positions {
     const uint32_t *weights;    /* [2^bits][words] */
 } lk_positions;
 
+/* Segments of a table whose knots are nearly even: a guess from the width is off by one segment at most. */
+typedef struct lk_segments {
+    const float *knots;   /* [n][segments + 1] */
+    const float *inverse; /* [n]: 1 / mean width, 0 where all knots coincide */
+    uint32_t segments, samples;
+    int closed;           /* the last knot belongs to the domain */
+    int line;             /* inputs are not clipped: the end segments go on */
+} lk_segments;
+
 typedef struct lk_kernels {
     const char *name;
 
@@ -54,8 +63,8 @@ typedef struct lk_kernels {
     void (*affine)(const float *x, const float *scale, const float *bias, float *y, size_t n);
     /* Normalise one row; weight and bias may be NULL; y may be x. */
     void (*layer_norm)(const float *x, const float *weight, const float *bias, float eps, float *y, size_t n);
-    /* sums += w * a. */
-    void (*add_product)(float a, const float *w, float *sums, size_t n);
+    /* sums += w[i * stride ..] * a[i], i = 0, 1, .. count - 1 in this order; sums may not overlap a. */
+    void (*add_products)(const float *a, size_t count, const float *w, size_t stride, float *sums, size_t n);
     /* sums += (q * a) * scale, q float. */
     void (*add_scaled)(float a, const float *q, const float *scale, float *sums, size_t n);
     /* y = sums + bias; y may be sums. */
@@ -78,6 +87,11 @@ typedef struct lk_kernels {
      * A multiplication, an addition, each rounded; n is any size, values hold no NaN. */
     int (*codes)(const float *values, float inverse, float half, uint32_t levels, uint32_t zero, uint8_t *code,
                  size_t n);
+    /* Segment s, left sample r and weight of every input by comparison with the knots (docs/spec/semantics.md section 4):
+     * row = s * samples + r, segment = s; inside: 1 in the domain; beyond it in a `line`, r is 0 and w the position in
+     * the segment. x holds no NaN. */
+    void (*locate)(const lk_segments *at, const float *x, uint32_t *row, uint32_t *segment, float *w, uint8_t *inside,
+                   size_t n);
     /* Nonzero if any x < low or x > high. */
     int (*outside)(const float *x, const float *low, const float *high, size_t n);
 

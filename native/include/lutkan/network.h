@@ -21,10 +21,9 @@ typedef struct lk_table {
     const float *scale;       /* [pad]; segment: [inputs][segments][pad] */
 
     /* segment and base */
-    uint32_t segments, samples;
-    int32_t closed, nearest, outside, is_unsigned, uniform;
-    const float *knots;       /* segment: [inputs][segments + 1]; knots: [inputs][segments + 1 + 2 degree] */
-    const float *inverse;     /* segment with uniform knots: 1 / width [inputs] */
+    lk_segments at_segments;
+    int32_t nearest, outside, is_unsigned;
+    int32_t uniform;          /* knots are even enough for the kernel that guesses */
     const void *q;            /* codes [inputs][segments * samples][pad] */
     const float *offset;      /* or NULL */
     int32_t function;         /* base function, -1 for none */
@@ -46,7 +45,8 @@ typedef struct lk_table {
     uint32_t depth, shift;    /* bytes an input takes in a dense row; rows before the first */
     lk_positions dense_at;    /* positions that give the segment alone */
 
-    uint32_t degree;
+    uint32_t segments, degree; /* knots */
+    const float *knots;       /* knots: [inputs][segments + 1 + 2 degree] */
     int32_t linear;           /* the border's slope goes on */
     float factor;
     const float *ends;        /* [2][inputs][pad] */

@@ -64,4 +64,9 @@ int lk_outside_avx2(const float *x, const float *low, const float *high, size_t 
     return 0;
 }
 
+void lk_locate_avx2(const lk_segments *at, const float *x, uint32_t *row, uint32_t *segment, float *w, uint8_t *inside,
+                     size_t n) {
+    for (size_t i = 0; i < n; ++i) lk_locate_one(at, x, row, segment, w, inside, i);
+}
+
 #endif

@@ -17,3 +17,8 @@ int lk_outside_serial(const float *x, const float *low, const float *high, size_
         if (x[i] < low[i] || x[i] > high[i]) return 1;
     return 0;
 }
+
+void lk_locate_serial(const lk_segments *at, const float *x, uint32_t *row, uint32_t *segment, float *w, uint8_t *inside,
+                     size_t n) {
+    for (size_t i = 0; i < n; ++i) lk_locate_one(at, x, row, segment, w, inside, i);
+}

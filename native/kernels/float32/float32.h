@@ -10,7 +10,7 @@
     void lk_prelu_##isa(const float *x, const float *slope, float *y, size_t n);                                     \
     void lk_affine_##isa(const float *x, const float *scale, const float *bias, float *y, size_t n);                 \
     void lk_layer_norm_##isa(const float *x, const float *weight, const float *bias, float eps, float *y, size_t n); \
-    void lk_add_product_##isa(float a, const float *w, float *sums, size_t n);                                       \
+    void lk_add_products_##isa(const float *a, size_t count, const float *w, size_t stride, float *sums, size_t n);  \
     void lk_add_scaled_##isa(float a, const float *q, const float *scale, float *sums, size_t n);                    \
     void lk_add_bias_##isa(const float *sums, const float *bias, float *y, size_t n);                                \
     int lk_has_nan_##isa(const float *x, size_t n)

@@ -132,8 +132,9 @@ void lk_layer_norm_serial(const float *x, const float *weight, const float *bias
     }
 }
 
-void lk_add_product_serial(float a, const float *w, float *sums, size_t n) {
-    for (size_t i = 0; i < n; ++i) sums[i] = sums[i] + w[i] * a;
+void lk_add_products_serial(const float *a, size_t count, const float *w, size_t stride, float *sums, size_t n) {
+    for (size_t i = 0; i < count; ++i)
+        for (size_t o = 0; o < n; ++o) sums[o] = sums[o] + w[i * stride + o] * a[i];
 }
 
 void lk_add_scaled_serial(float a, const float *q, const float *scale, float *sums, size_t n) {

@@ -138,10 +138,31 @@ void ISA(affine)(const float *x, const float *scale, const float *bias, float *y
     EACH_VECTOR(y, AFFINE);
 }
 
-void ISA(add_product)(float a, const float *w, float *sums, size_t n) {
-    const vec factor = vset(a);
-#define ADD_PRODUCT(load) vadd(load(sums), vmul(load(w), factor))
-    EACH_VECTOR(sums, ADD_PRODUCT);
+/* Outputs o .. o + vectors * WIDTH - 1: their sums stay in registers while all products pass. */
+INLINE void products(const float *a, size_t count, const float *w, size_t stride, float *sums, size_t o,
+                     const int vectors) {
+    vec sum[4];
+#pragma GCC unroll 4
+    for (int v = 0; v < vectors; ++v) sum[v] = vload(sums + o + WIDTH * (size_t)v);
+    for (size_t i = 0; i < count; ++i) {
+        const vec factor = vset(a[i]);
+        const float *row = w + i * stride + o;
+#pragma GCC unroll 4
+        for (int v = 0; v < vectors; ++v) sum[v] = vadd(sum[v], vmul(vload(row + WIDTH * (size_t)v), factor));
+    }
+#pragma GCC unroll 4
+    for (int v = 0; v < vectors; ++v) vstore(sums + o + WIDTH * (size_t)v, sum[v]);
+}
+
+void ISA(add_products)(const float *a, size_t count, const float *w, size_t stride, float *sums, size_t n) {
+    size_t o = 0;
+    for (; o + 4 * WIDTH <= n; o += 4 * WIDTH) products(a, count, w, stride, sums, o, 4);
+    for (; o + WIDTH <= n; o += WIDTH) products(a, count, w, stride, sums, o, 1);
+    if (o == n) return;
+    vec sum = vload_part(sums + o, n - o);
+    for (size_t i = 0; i < count; ++i)
+        sum = vadd(sum, vmul(vload_part(w + i * stride + o, n - o), vset(a[i])));
+    vstore_part(sums + o, sum, n - o);
 }
 
 void ISA(add_scaled)(float a, const float *q, const float *scale, float *sums, size_t n) {

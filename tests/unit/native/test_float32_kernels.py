@@ -91,8 +91,8 @@ def test_elementwise(kernels, sizes):
         kernels.call("add_bias", sums, bias, y, n)
         assert_same_bits(y, sums + bias)
         y = sums.copy()
-        kernels.call("add_product", a, scale, y, n)
-        assert_same_bits(y, sums + scale * a)
+        kernels.call("add_products", np.array([a, -a, 0.5], dtype=np.float32), 3, np.concatenate([scale, x, bias]), n, y, n)
+        assert_same_bits(y, ((sums + scale * a) + x * -a) + bias * np.float32(0.5))
         y = sums.copy()
         kernels.call("add_scaled", a, x, scale, y, n)
         assert_same_bits(y, sums + (x * a) * scale)
@@ -116,7 +116,7 @@ def test_subnormal_results_are_kept(kernels):
     n = 19
     tiny = np.full(n, 2.0**-130, dtype=np.float32)
     y = np.zeros(n, dtype=np.float32)
-    kernels.call("add_product", np.float32(0.5), tiny, y, n)
+    kernels.call("add_products", np.full(1, 0.5, dtype=np.float32), 1, tiny, n, y, n)
     assert_same_bits(y, np.full(n, 2.0**-131, dtype=np.float32))
 
 
@@ -173,7 +173,7 @@ def test_has_nan(kernels):
 def test_nothing_to_do(kernels):
     empty = np.empty(0, dtype=np.float32)
     kernels.call("activate", 1, empty, empty, 0)
-    kernels.call("add_product", 1.0, empty, empty, 0)
+    kernels.call("add_products", empty, 0, empty, 0, empty, 0)
     assert kernels.call("has_nan", empty, 0) == 0
 
 
