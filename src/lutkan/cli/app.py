@@ -9,8 +9,8 @@ from typing import Annotated, Any
 import typer
 
 from lutkan._version import __version__
+from lutkan.cli import bench, demo, doctor, inspect, predict, verify
 from lutkan.cli import compile as compile_verb
-from lutkan.cli import demo, doctor, inspect, predict, verify
 from lutkan.cli.terminal import complain
 from lutkan.errors import LutkanError
 
@@ -69,5 +69,13 @@ def _reporting(verb: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
-for _verb in (doctor.doctor, demo.demo, inspect.inspect, compile_verb.compile, verify.verify, predict.predict):
+for _verb in (
+    doctor.doctor,
+    demo.demo,
+    inspect.inspect,
+    compile_verb.compile,
+    verify.verify,
+    predict.predict,
+    bench.bench,
+):
     app.command()(_reporting(_verb))

@@ -1,0 +1,1 @@
+"""Measuring: interleaved timing, rival implementations as arms, machine fingerprints."""
