@@ -355,6 +355,41 @@ static void add_integers(const lk_table *t, const lk_kernels *k, const float *x,
         if (beyond >> r & 1) add_tails(t, k, x + r * stride, space, sums + r * pad);
 }
 
+/* ------------------------------------------------------------------------------------------------ float rows */
+
+static void add_splines(const lk_table *t, const lk_kernels *k, const float *x, float *sums) {
+    const float *rows = t->q, end = (float)t->segments;
+    for (size_t i = 0; i < t->inputs; ++i) {
+        const float shifted = x[i] - t->at.low[i];
+        float v = shifted * t->at.inverse[i], weight[4] = {1.0f, 0.0f, 0.0f, 0.0f};
+        v = v < end ? v : end;
+        v = v > 0.0f ? v : 0.0f;
+        uint32_t s = (uint32_t)v;
+        if (s > t->segments - 1u) s = t->segments - 1u;
+        const float u = v - (float)s;
+        for (uint32_t p = 1; p <= t->degree; ++p) {
+            float carried = 0.0f;
+            for (uint32_t r = 0; r < p; ++r) {
+                const float above = u + (float)(p - 1u - r), offset = above / (float)p;
+                const float before = weight[r], falling = 1.0f - offset, part = falling * before;
+                weight[r] = carried + part;
+                carried = offset * before;
+            }
+            weight[p] = carried;
+        }
+        const float *row = rows + (i * (t->segments + t->degree) + s) * t->pad;
+        k->add_products(weight, t->degree + 1u, row, t->pad, sums, t->pad);
+    }
+    if (!t->linear) return;
+    for (size_t i = 0; i < t->inputs; ++i) {
+        const float shifted = x[i] - t->at.low[i], v = shifted * t->at.inverse[i], excess = v - end;
+        if (v < 0.0f)
+            k->add_products(&v, 1, t->ends + i * t->pad, 0, sums, t->pad);
+        else if (v > end)
+            k->add_products(&excess, 1, t->ends + ((size_t)t->inputs + i) * t->pad, 0, sums, t->pad);
+    }
+}
+
 /* ------------------------------------------------------------------------------------------------ layers */
 
 /* x and y: [rows][width]; the third buffer holds what a branch sees. */
@@ -393,6 +428,8 @@ static void run_kan(const lk_op *op, const lk_kernels *k, const float *x, float 
         }
         if (t->kind == LK_TABLE_SEGMENT) {
             for (size_t r = 0; r < rows; ++r) add_segments(t, k, from + r * width, space, space->sums + r * pad);
+        } else if (t->kind == LK_TABLE_SPLINE) {
+            for (size_t r = 0; r < rows; ++r) add_splines(t, k, from + r * width, space->sums + r * pad);
         } else if (t->kind == LK_TABLE_BASE) {
             for (size_t r = 0; r < rows; ++r) {
                 k->activate(t->function, from + r * width, space->values, op->live_in);

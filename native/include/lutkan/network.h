@@ -12,7 +12,7 @@ extern "C" {
 #endif
 
 enum lk_op_kind { LK_SELECT = 0, LK_AFFINE, LK_LAYER_NORM, LK_ACTIVATION, LK_PRELU, LK_LINEAR, LK_PRODUCT, LK_KAN };
-enum lk_table_kind { LK_TABLE_SEGMENT = 0, LK_TABLE_BASE, LK_TABLE_BASIS, LK_TABLE_KNOTS, LK_TABLE_RADIAL, LK_TABLE_CODES };
+enum lk_table_kind { LK_TABLE_SEGMENT = 0, LK_TABLE_BASE, LK_TABLE_BASIS, LK_TABLE_KNOTS, LK_TABLE_RADIAL, LK_TABLE_CODES, LK_TABLE_SPLINE };
 enum lk_outside { LK_CLIP = 0, LK_ZERO, LK_BASE, LK_LINE };
 
 typedef struct lk_table {
@@ -24,7 +24,7 @@ typedef struct lk_table {
     lk_segments at_segments;
     int32_t nearest, outside, is_unsigned;
     int32_t uniform;          /* knots are even enough for the kernel that guesses */
-    const void *q;            /* codes [inputs][segments * samples][pad] */
+    const void *q;            /* codes [inputs][segments * samples][pad]; spline: float rows [inputs][segments + degree][pad] */
     const float *offset;      /* or NULL */
     int32_t function;         /* base function, -1 for none */
     const float *base_weight; /* [inputs][pad] */

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from lutkan.artifact import checks
 from lutkan.artifact.basis import BasisTable, IntegerRows, KnotTable, ProductTable, RadialTable
 from lutkan.artifact.checks import ACTIVATIONS, MAX_FEATURES
+from lutkan.artifact.spline import SplineTable
 
 __all__ = [
     "ACTIVATIONS",
@@ -39,6 +40,7 @@ __all__ = [
     "RadialTable",
     "SegmentTable",
     "SelectOp",
+    "SplineTable",
     "Table",
 ]
 
@@ -273,8 +275,8 @@ class BaseTable:
         return self.weight.shape[0], self.weight.shape[1]
 
 
-Table = SegmentTable | BaseTable | BasisTable | KnotTable | RadialTable | ProductTable
-_TABLES = (SegmentTable, BaseTable, BasisTable, KnotTable, RadialTable, ProductTable)
+Table = SegmentTable | BaseTable | BasisTable | KnotTable | RadialTable | ProductTable | SplineTable
+_TABLES = (SegmentTable, BaseTable, BasisTable, KnotTable, RadialTable, ProductTable, SplineTable)
 
 
 @dataclass(frozen=True, eq=False)
@@ -368,6 +370,7 @@ OPS: dict[str, type[Any]] = {
         KnotTable,
         RadialTable,
         ProductTable,
+        SplineTable,
         BranchOp,
         KANOp,
     )

@@ -22,11 +22,13 @@ from lutkan.artifact.program import (
     Op,
     ProductTable,
     Program,
+    SplineTable,
     Table,
 )
 from lutkan.runtimes import numba_functions, reference
 from lutkan.runtimes.numba_basis import prepare_basis, prepare_product
 from lutkan.runtimes.numba_functions import KIND_IDS
+from lutkan.runtimes.numba_spline import prepare_spline
 
 __all__ = ["prepare"]
 
@@ -113,6 +115,8 @@ def _prepare_kan(op: KANOp, packed: list[NDArray[Any]]) -> Step:
 def _prepare_table(table: Table, packed: list[NDArray[Any]]) -> Adder:
     if isinstance(table, IntegerRows):
         return prepare_basis(table, packed)
+    if isinstance(table, SplineTable):
+        return prepare_spline(table, packed)
     if isinstance(table, ProductTable):
         return prepare_product(table, packed)
     if isinstance(table, BaseTable):

@@ -28,6 +28,7 @@ from lutkan.artifact.program import (
     RadialTable,
     SegmentTable,
     SelectOp,
+    SplineTable,
     Table,
 )
 
@@ -38,7 +39,7 @@ Packed = dict[str, Any]
 
 _PAD = 16
 _OPS = {"select": 0, "affine": 1, "layer_norm": 2, "activation": 3, "prelu": 4, "linear": 5, "product": 6, "kan": 7}
-_TABLES = {"segment": 0, "base": 1, "basis": 2, "knots": 3, "radial": 4, "base_product": 5}
+_TABLES = {"segment": 0, "base": 1, "basis": 2, "knots": 3, "radial": 4, "base_product": 5, "spline": 6}
 _OUTSIDE = {"clip": 0, "zero": 1, "base": 2, "linear": 3}
 # int16 sums of so many inputs fit int32: 16 * 4096 * 32767 < 2^31.
 _INT16_INPUTS = 16
@@ -191,6 +192,8 @@ def _pack_table(table: Table) -> Packed:
         return {**base, "function": ACTIVATIONS.index(table.function), "base_weight": _pad(table.weight)}
     if isinstance(table, IntegerRows):
         return {**base, **_pack_rows(table)}
+    if isinstance(table, SplineTable):
+        return {**base, **_pack_spline(table)}
     return {**base, **_pack_codes(table)}
 
 
@@ -346,6 +349,23 @@ def _pack_rows(table: IntegerRows) -> Packed:
             "base_weight": _pad(table.base_q.astype(np.float32)),  # type: ignore[union-attr]
             "base_scale": _pad(table.base_scale),  # type: ignore[arg-type]
         }
+    return body
+
+
+def _pack_spline(table: SplineTable) -> Packed:
+    n_in = table.shape[0]
+    rows = _pad(table.rows)
+    body: Packed = {
+        "segments": table.segments,
+        "degree": table.degree,
+        "low": _each(table.low, n_in),
+        "inverse": _each(table.inverse, n_in),
+        "q": _aligned(np.pad(rows, ((0, 0), (table.shift, table.shift), (0, 0)))),
+    }
+    if table.outside == "linear":
+        apart, factor = table.slope
+        ends = np.stack([rows[:, apart] - rows[:, 0], rows[:, -1] - rows[:, -1 - apart]])
+        body |= {"linear": 1, "ends": ends * np.float32(factor)}
     return body
 
 

@@ -27,6 +27,7 @@ from lutkan.artifact.program import (
     RadialTable,
     SegmentTable,
     SelectOp,
+    SplineTable,
 )
 from lutkan.numerics import float32
 from lutkan.numerics.fixed_point import WEIGHT_SUM
@@ -311,6 +312,42 @@ def _add_product(table: ProductTable, x: F32, sums: F32) -> None:
         sums[rows] += (q[i] * value[rows, i, None]) * table.scale
 
 
+def spline_weights(u: F32, degree: int) -> list[F32]:
+    """Evaluate the `degree + 1` bases of an interval at offset `u`, float32 arrays of its shape."""
+    weights = [np.ones(u.shape, dtype=np.float32)]
+    for p in range(1, degree + 1):
+        grown, carried = [], np.zeros(u.shape, dtype=np.float32)
+        for r in range(p):
+            offset = (u + np.float32(p - 1 - r)) / np.float32(p)
+            grown.append(carried + (_ONE - offset) * weights[r])
+            carried = offset * weights[r]
+        weights = [*grown, carried]
+    return weights
+
+
+def _add_spline(table: SplineTable, x: F32, sums: F32) -> None:
+    end = np.float32(table.segments)
+    v = (x - table.low) * table.inverse
+    clamped = np.maximum(np.minimum(v, end), _ZERO)
+    clamped = np.where(np.isnan(clamped), _ZERO, clamped)
+    segment = np.minimum(clamped.astype(np.int64), table.segments - 1)
+    weights = spline_weights(clamped - segment.astype(np.float32), table.degree)
+    for i in range(x.shape[1]):
+        for t, weight in enumerate(weights):
+            row = segment[:, i] - table.shift + t
+            stored = np.flatnonzero((row >= 0) & (row < table.rows.shape[1]))
+            sums[stored] += table.rows[i, row[stored]] * weight[stored, i, None]
+    if table.outside != "linear":
+        return
+    apart, factor = table.slope
+    for i in range(x.shape[1]):
+        for rows, slope, excess in (
+            (v[:, i] < _ZERO, table.rows[i, apart] - table.rows[i, 0], v[:, i]),
+            (v[:, i] > end, table.rows[i, -1] - table.rows[i, -1 - apart], v[:, i] - end),
+        ):
+            sums[rows] += (slope * np.float32(factor)) * excess[rows, None]
+
+
 _ADD = {
     SegmentTable: _add_segments,
     BaseTable: _add_base,
@@ -318,4 +355,5 @@ _ADD = {
     KnotTable: _add_basis,
     RadialTable: _add_basis,
     ProductTable: _add_product,
+    SplineTable: _add_spline,
 }
