@@ -146,7 +146,7 @@ def _text(found: dict[str, Any]) -> str:
     if found["cpu_features"]:
         lines.append(wrapped("cpu features: " + " ".join(found["cpu_features"])))
     lines += ["", "runtimes (all give the same bits; the first that works is taken)"]
-    lines.append(table([(name, state) for name, state in found["runtimes"].items()], "  ", right=False))
+    lines += [wrapped(f"{name:<12}{state}", "  ") for name, state in found["runtimes"].items()]
     if found["native_kernels"]:
         lines.append(f"  native kernels: {found['native_isa']}")
     else:
