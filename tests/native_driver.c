@@ -127,6 +127,13 @@ static lk_positions positions(const argument *a) {
     return at;
 }
 
+/* knots, inverse, segments, samples, closed, line; x, row, segment, w, inside, n. */
+static void call_locate(const lk_kernels *k, const argument *a) {
+    const lk_segments at = {F(0), F(1), (uint32_t)a[2].integer, (uint32_t)a[3].integer, (int)a[4].integer,
+                            (int)a[5].integer};
+    k->locate(&at, F(6), U32(7), U32(8), F(9), a[10].array, N(11));
+}
+
 static int64_t call(const lk_kernels *k, const char *name, const argument *a) {
 #define IS(member) (strcmp(name, #member) == 0)
     const lk_positions at = IS(encode) || IS(encode_dense) ? positions(a) : (lk_positions){0};
@@ -143,6 +150,7 @@ static int64_t call(const lk_kernels *k, const char *name, const argument *a) {
     else if (IS(encode)) k->encode(&at, F(8), U32(9), U32(10), N(11));
     else if (IS(codes))
         return k->codes(F(0), a[1].number, a[2].number, (uint32_t)N(3), (uint32_t)N(4), a[5].array, N(6)) != 0;
+    else if (IS(locate)) call_locate(k, a);
     else if (IS(outside)) return k->outside(F(0), F(1), F(2), N(3)) != 0;
     else if (IS(basis8)) k->basis8(I8(0), U32(1), U32(2), N(3), N(4), N(5), N(6), I32(7));
     else if (IS(basis16)) k->basis16(I16(0), U32(1), U32(2), N(3), N(4), N(5), N(6), N(7), I64(8));
