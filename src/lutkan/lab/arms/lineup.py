@@ -141,18 +141,21 @@ def line_up(shape: Sequence[int], *, compiled: bool = True) -> tuple[list[Conten
     }
     kan = models["efficient-kan"]
     made = compile_specs(kan)
+    too_large = f"tables of {kan.edges:,} edges take too much memory"
     arms: list[Contender | Skipped] = []
     for runtime, specs in (("native", SPECS), ("numba", _NUMBA_SPECS), ("reference", ("int8",))):
         for spec in specs:
             if spec in made:
                 arms.append(own.on_runtime(made[spec], kan.evaluate, runtime, spec))
             else:
-                arms.append(Skipped(f"{runtime} {spec}", f"tables of {kan.edges:,} edges take too much memory"))
+                arms.append(Skipped(f"{runtime} {spec}", too_large))
     arms.append(own.native_call(made["int8"], kan.evaluate, "int8"))
     arms += rivals(models, compiled=compiled)
-    for spec in made:
-        if spec.startswith("segment"):
+    for spec in SPECS:
+        if spec in made and spec.startswith("segment"):
             arms.append(_edge_lut(made[spec], kan, spec))
+        elif spec.startswith("segment"):
+            arms.append(Skipped(f"LUT-KAN layout {spec}", too_large))
     return arms, kan.checkpoint_bytes
 
 
