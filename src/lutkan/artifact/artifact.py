@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from lutkan.artifact import checks
 from lutkan.artifact.codec import decode_program, encode_program
 from lutkan.artifact.container import pack, unpack
+from lutkan.artifact.layout import lay_out, take_up
 from lutkan.artifact.limits import MAX_FILE_BYTES
 from lutkan.artifact.program import KANOp, Program
 from lutkan.errors import ArtifactError
@@ -55,11 +56,12 @@ class Artifact:
     @cached_property
     def _packed(self) -> bytes:
         body, arrays = encode_program(self.program)
-        manifest: dict[str, Any] = {**self.info, "program": body}
+        parts: dict[str, Any] = {"program": body}
         if self.golden_x is not None and self.golden_y is not None:
-            manifest["golden"] = {"rows": len(self.golden_x), "x": "golden.x", "y": "golden.y"}
+            parts["golden"] = {"rows": len(self.golden_x), "x": "golden.x", "y": "golden.y"}
             arrays = {**arrays, "golden.x": self.golden_x, "golden.y": self.golden_y}
-        return pack(manifest, arrays)
+        placed, members = lay_out(parts, arrays)
+        return pack({**self.info, **placed}, members)
 
     @cached_property
     def manifest(self) -> dict[str, Any]:
@@ -123,11 +125,11 @@ class Artifact:
             The file is absent, damaged, hostile, or of an unknown major version.
         """
         data = _read(source)
-        manifest, arrays = unpack(data)
-        program_arrays = dict(arrays)
-        golden_x, golden_y = program_arrays.pop("golden.x", None), program_arrays.pop("golden.y", None)
-        program = decode_program(manifest.get("program"), program_arrays)
-        _require_golden(manifest.get("golden"), golden_x, golden_y, program)
+        manifest, members = unpack(data)
+        body, golden, arrays = take_up(manifest.get("program"), manifest.get("golden"), members)
+        golden_x, golden_y = arrays.pop("golden.x", None), arrays.pop("golden.y", None)
+        program = decode_program(body, arrays)
+        _require_golden(golden, golden_x, golden_y, program)
         reserved = ("program", "golden", "format", "format_version", "arrays", "content_id")
         info = {key: value for key, value in manifest.items() if key not in reserved}
         artifact = Artifact(program, info, golden_x, golden_y)
@@ -189,8 +191,8 @@ def _require_golden(entry: object, x: F32 | None, y: F32 | None, program: Progra
     whole = isinstance(entry, dict) and set(entry) == {"rows", "x", "y"} and type(entry["rows"]) is int
     if x is None or y is None or not whole or entry != {"rows": len(x), "x": "golden.x", "y": "golden.y"}:
         raise ArtifactError(
-            "manifest.golden and the arrays golden.x and golden.y do not go together",
-            "rows: their number, x: golden.x, y: golden.y; or nothing of it",
+            "manifest.golden and its arrays golden.x and golden.y do not go together",
+            "rows: their number, x and y: their places; or nothing of it",
         )
     checks.array("golden.x", x, "float32", (None, program.in_features))
     checks.array("golden.y", y, "float32", (len(x), program.out_features))

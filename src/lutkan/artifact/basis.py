@@ -268,22 +268,22 @@ class RadialTable(IntegerRows):
     """Coefficients of evenly spaced bumps of one shape, all of them used at every position (fast-kan, faster-kan).
 
     A position `p = floor(clamp((x - low) * inverse, 0, positions - 1))` gives the weights
-    `w[t] = profile[p + offset - stride * t]`, `t = 0 .. rows - 1`, zero beyond the profile.
+    `w[t] = profile[p - stride * t]`, `t = 0 .. rows - 1`, zero beyond the profile. The bump is symmetric and falls to
+    both sides, so its left half is stored, as steps up: `profile[j] = steps[0] + .. + steps[j]`, and the right half is
+    the left one in reverse.
 
     Attributes
     ----------
     low, inverse : float32 [1]
-    positions, stride, offset : int
-    profile : uint8 or int16 [size]
-        The bump, sampled at the centre of every position.
+    positions, stride : int
+    profile_steps : uint8 or uint16 [size / 2]
     """
 
     low: F32
     inverse: F32
     positions: int
     stride: int
-    offset: int
-    profile: NDArray[np.uint8] | NDArray[np.int16]
+    profile_steps: NDArray[np.uint8] | NDArray[np.uint16]
     op: ClassVar[str] = "radial"
     segments: ClassVar[int] = 1
     shift: ClassVar[int] = 0
@@ -297,11 +297,13 @@ class RadialTable(IntegerRows):
             checks.fail(f"{where}.inverse", "is not positive", "a positive number")
         checks.integer(f"{where}.positions", self.positions, 1, 1 << 16)
         checks.integer(f"{where}.stride", self.stride, 1, 1 << 16)
-        checks.integer(f"{where}.offset", self.offset, -(1 << 24), 1 << 24)
         kernel = self.kernel_bits
-        checks.array(f"{where}.profile", self.profile, "int16" if kernel == 16 else "uint8", (None,))
-        if self.positions * self.taps > 1 << 24 or self.profile.size < 1:
+        checks.array(f"{where}.profile_steps", self.profile_steps, ("uint8", "uint16"), (None,))
+        if self.positions * self.taps > 1 << 24 or not 1 <= self.profile_steps.size <= 1 << 16:
             checks.fail(f"{where}.positions", "times rows is too large, or the profile is empty", "at most 2^24")
+        top = 255 if kernel == 8 else 32767
+        if int(self.profile_steps.sum(dtype=np.int64)) > top:
+            checks.fail(f"{where}.profile_steps", "sum to too much", f"at most {top}")
         _check_sums(where, self.weights, kernel, self.in_features)
 
     @property
@@ -310,9 +312,15 @@ class RadialTable(IntegerRows):
         return -(-self.rows // 4) * 4
 
     @cached_property
+    def profile(self) -> NDArray[np.uint8] | NDArray[np.int16]:
+        """The bump, sampled at the centre of every position: uint8 with 8-bit kernels, int16 with 16-bit ones."""
+        rising = np.cumsum(self.profile_steps, dtype=np.int64)
+        return np.concatenate([rising, rising[::-1]]).astype(np.int16 if self.kernel_bits == 16 else np.uint8)
+
+    @cached_property
     def weights(self) -> NDArray[np.uint8] | NDArray[np.int16]:
         """All weight rows, [positions, taps]."""
-        index = np.arange(self.positions)[:, None] + self.offset - self.stride * np.arange(self.rows)
+        index = np.arange(self.positions)[:, None] - self.stride * np.arange(self.rows)
         inside = (index >= 0) & (index < self.profile.size)
         weights = np.where(inside, self.profile[np.clip(index, 0, self.profile.size - 1)], 0)
         return np.pad(weights, ((0, 0), (0, self.taps - self.rows))).astype(self.profile.dtype)

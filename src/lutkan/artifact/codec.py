@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from lutkan.artifact.program import OPS, Program
 from lutkan.errors import ArtifactError
 
-__all__ = ["decode_program", "encode_program"]
+__all__ = ["LIST_PARTS", "decode_program", "encode_program"]
 
 Arrays = dict[str, NDArray[Any]]
-# Short path parts for the tuples of operations, so that array names stay readable.
-_PARTS = {"steps": "s", "branches": "b", "pre": "p"}
+#: Short path parts for the tuples of operations, so that array names stay readable.
+LIST_PARTS = {"steps": "s", "branches": "b", "pre": "p"}
 
 
 def encode_program(program: Program) -> tuple[dict[str, Any], Arrays]:
@@ -39,7 +39,7 @@ def _encode(op: Any, path: str, arrays: Arrays) -> dict[str, Any]:
             arrays[where] = value
             value = {"array": where}
         elif isinstance(value, tuple):
-            part = _PARTS[field.name]
+            part = LIST_PARTS[field.name]
             value = [_encode(item, f"{path}.{part}{index}", arrays) for index, item in enumerate(value)]
         elif hasattr(value, "op"):
             value = _encode(value, where, arrays)
@@ -93,8 +93,8 @@ def _decode(body: object, path: str, arrays: Mapping[str, NDArray[Any]], used: s
         elif isinstance(value, Mapping):
             value = _decode(value, where, arrays, used)
         elif isinstance(value, list):
-            if name not in _PARTS:
+            if name not in LIST_PARTS:
                 raise ArtifactError(f"{where}: a list", "no list here")
-            value = tuple(_decode(item, f"{path}.{_PARTS[name]}{i}", arrays, used) for i, item in enumerate(value))
+            value = tuple(_decode(item, f"{path}.{LIST_PARTS[name]}{i}", arrays, used) for i, item in enumerate(value))
         values[name] = value
     return kind(**values)

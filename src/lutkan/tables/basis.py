@@ -19,10 +19,11 @@ from lutkan.errors import SpecError
 from lutkan.ir import RSWAF, Activation, BSpline, EdgeBank, GaussianRBF, NamedFunction, PiecewiseLinear
 from lutkan.numerics import bspline, functions
 from lutkan.numerics.fixed_point import MAX_INPUTS_INT8, PAIR_SUM, WEIGHT_SUM, pack_codes, round_to_sum
+from lutkan.tables.rounding import FIT_ROWS, Rounded, fit_codes, round_nearest
 from lutkan.tables.segment import EdgeGroup, require_float32_function
 from lutkan.tables.spec import BasisSpec
 
-__all__ = ["BasisValues", "quantize_basis", "quantize_product", "tabulate_basis", "will_fold"]
+__all__ = ["BasisValues", "quantize_basis", "quantize_product", "spread", "tabulate_basis", "will_fold"]
 
 F64 = NDArray[np.float64]
 F32 = NDArray[np.float32]
@@ -35,6 +36,8 @@ _UNIFORM = 1e-5
 _SQUASH_DOMAIN = {"tanh": 6.0, "sigmoid": 12.0}
 # A bump is tabulated down to this part of its peak: below half a step of 16-bit weights.
 _BUMP_RATIO = 1e4
+# Rows an input up to which codes are fitted unasked; the time grows with their cube.
+_MOST_FITTED = 256
 # Rows that a folded base branch may add on each side, in multiples of the core grid's intervals.
 _MOST_EXTENSION = 2
 _FREE_EXTENSION = 2
@@ -58,6 +61,8 @@ class BasisValues:
         Knots of any spacing; positions are not used then.
     base, base_weight, base_rows, fold : str, float64 [in, out], float64 [in or 1, rows], (float64, float64) or None
         A folded base branch: `base_rows` are the spline coefficients of its fit, `fold` where it holds.
+    seen : float64 [N, in] or None
+        Calibration rows that coefficients may be fitted to when they are rounded.
     """
 
     low: F64
@@ -73,6 +78,7 @@ class BasisValues:
     base_weight: F64 | None = None
     base_rows: F64 | None = None
     fold: tuple[F64, F64] | None = None
+    seen: F64 | None = None
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -80,14 +86,10 @@ class BasisValues:
 
     def evaluate(self, x: F64) -> F64:
         """Evaluate in float64 with unrounded weights, positions and coefficients: [N, in] -> [N, out]."""
+        features = self.row_weights(x)
         if self.radial is not None or self.knots is not None:
-            if self.knots is not None:
-                features = bspline.basis(x, self.knots, self.degree)
-            else:
-                features = self.radial.evaluate(x)  # type: ignore[union-attr]
             return features.reshape(len(x), -1) @ self.coefficients.reshape(-1, self.shape[1])
         v = (x - self.low) / self.width
-        features = self._features(v)
         y = features.reshape(len(x), -1) @ self.coefficients.reshape(-1, self.shape[1])
         if self.outside == "linear":
             apart = 2 if self.degree == 3 else 1
@@ -100,8 +102,21 @@ class BasisValues:
             y = y + np.where(beyond, functions.apply(self.base, x) - fit, 0.0) @ self.base_weight
         return y
 
-    def _features(self, v: F64) -> F64:
-        """Return the weight of every row: float64 [N, in, rows]."""
+    def row_weights(self, x: F64) -> F64:
+        """Return what multiplies every row of coefficients: float64 [N, in] -> [N, in, rows]."""
+        if self.knots is not None:
+            return bspline.basis(x, self.knots, self.degree)
+        if self.radial is not None:
+            return self.radial.evaluate(x)
+        return self._uniform_weights((x - self.low) / self.width)
+
+    def of_input(self, i: int) -> BasisValues:
+        """Return the values of one input alone, without its base branch."""
+        low, width = (array[i : i + 1] if array.size > 1 else array for array in (self.low, self.width))
+        knots = self.knots if self.knots is None or len(self.knots) == 1 else self.knots[i : i + 1]
+        return replace(self, low=low, width=width, knots=knots, coefficients=self.coefficients[i : i + 1], base=None)
+
+    def _uniform_weights(self, v: F64) -> F64:
         rows = self.coefficients.shape[1]
         clamped = np.clip(np.nan_to_num(v, nan=0.0), 0.0, self.segments)
         segment = np.minimum(np.floor(clamped).astype(np.int64), self.segments - 1)
@@ -160,6 +175,22 @@ def tabulate_basis(
     SpecError
         The edges are not finite on the domain, or the base function has no float32 form.
     """
+    values = _tabulate(group, base, spec, fixed)
+    return values if group.seen is None else replace(values, seen=group.seen[spread(len(group.seen), FIT_ROWS)])
+
+
+def spread(count: int, most: int) -> NDArray[np.int64]:
+    """Return the numbers of at most `most` rows out of `count`, evenly spread.
+
+    Examples
+    --------
+    >>> spread(10, 4)
+    array([0, 3, 6, 9])
+    """
+    return np.rint(np.linspace(0, count - 1, min(count, most))).astype(np.int64)
+
+
+def _tabulate(group: EdgeGroup, base: EdgeBank | None, spec: BasisSpec, fixed: BasisTable | None) -> BasisValues:
     bank = group.branches[0].bank
     own = isinstance(bank, EdgeBank) and len(group.branches) == 1 and not group.branches[0].pre
     if own and isinstance(bank, EdgeBank):
@@ -346,21 +377,57 @@ def _project(group: EdgeGroup, low: F64, width: F64, segments: int, outside: str
     return BasisValues(low, width, segments, 3, 0, outside, coefficients), error
 
 
-def quantize_basis(values: BasisValues, spec: BasisSpec, where: str) -> IntegerRows:
-    """Round weights and coefficients to integers, a scale an output."""
+def quantize_basis(
+    values: BasisValues, spec: BasisSpec, where: str, residual: F64 | None = None
+) -> tuple[IntegerRows, F64 | None]:
+    """Round weights and coefficients to integers, a scale an output.
+
+    Parameters
+    ----------
+    values : BasisValues
+    spec : BasisSpec
+    where : str
+        Name of the layer, for messages.
+    residual : float64 [N, out], optional
+        What the layer's other tables are off on the calibration rows; fitted codes make it good.
+
+    Returns
+    -------
+    IntegerRows
+    float64 [N, out] or None
+        What the layer's tables are off now; None where codes are not fitted.
+    """
     n_in, n_out = values.shape
     kernel = 16 if spec.coefficient_bits == 16 else 8
     if kernel == 8 and n_in > MAX_INPUTS_INT8:
         raise SpecError(f"{where}: {n_in} inputs", f"at most {MAX_INPUTS_INT8} with 8-bit coefficients")
-    q, scale = _round(values.coefficients.reshape(-1, n_out), spec.coefficient_bits)
-    codes = q.reshape(values.coefficients.shape)
+    if _will_fit(spec, values.seen, values.coefficients.shape[1]):
+        seen = values.seen
+
+        def row_weights(i: int) -> F64:
+            return values.of_input(i).row_weights(seen[:, i : i + 1])[:, 0]  # type: ignore[index]
+
+        rounded = fit_codes(values.coefficients, row_weights, spec.coefficient_bits, residual)
+    else:
+        rounded = round_nearest(values.coefficients, spec.coefficient_bits)
     rows = {
         "in_features": n_in,
         "out_features": n_out,
         "rows": values.coefficients.shape[1],
         "coefficient_bits": spec.coefficient_bits,
-        "q": codes if spec.coefficient_bits >= 8 else pack_codes(codes, spec.coefficient_bits),
+        "q": rounded.codes if spec.coefficient_bits >= 8 else pack_codes(rounded.codes, spec.coefficient_bits),
     }
+    return _table(values, spec, rows, rounded.scale), rounded.residual
+
+
+def _will_fit(spec: BasisSpec, seen: F64 | None, rows: int) -> bool:
+    """Tell whether codes are fitted to calibration rows."""
+    wanted = spec.rounding == "fit" or (spec.rounding == "auto" and spec.coefficient_bits < 8 and rows <= _MOST_FITTED)
+    return wanted and seen is not None and len(seen) > 0
+
+
+def _table(values: BasisValues, spec: BasisSpec, rows: dict[str, Any], scale: F64) -> IntegerRows:
+    kernel = 16 if spec.coefficient_bits == 16 else 8
     if values.radial is not None:
         return _radial_table(values, values.radial, spec, rows, scale)
     unit = 1.0 / WEIGHT_SUM[kernel]
@@ -373,8 +440,8 @@ def quantize_basis(values: BasisValues, spec: BasisSpec, where: str) -> IntegerR
     weights = np.pad(rounded, ((0, 0), (0, 4 - rounded.shape[1]))).astype(np.int16 if kernel == 16 else np.uint8)
     base_q = base_scale = base_rows = fold_low = fold_high = None
     if values.base is not None and values.base_weight is not None and values.fold is not None:
-        base_q, base_scale = _round(values.base_weight, kernel)
-        base_scale = base_scale.astype(np.float32)
+        base = round_nearest(values.base_weight, kernel)
+        base_q, base_scale = base.codes, base.scale.astype(np.float32)
         base_rows = (values.base_rows * unit).astype(np.float32)  # type: ignore[operator]
         fold_low, fold_high = (bound.astype(np.float32) for bound in values.fold)
     return BasisTable(
@@ -402,59 +469,48 @@ def _radial_table(
     """Tabulate one bump at positions that divide the distance of the centres."""
     kernel = 16 if spec.coefficient_bits == 16 else 8
     stride = 1 << max(0, spec.resolved_position_bits - 1)
-    distance = (basis.centres[-1] - basis.centres[0]) / (basis.size - 1)
-    step = distance / stride
-    half = int(np.ceil((basis.centres[0] - values.low[0]) / step))
-    positions = 2 * half + stride * (basis.size - 1)
-    # Position p is sampled at low + (p + 1/2) step; the first centre lies between positions half - 1 and half.
-    low = basis.centres[0] - half * step
+    step = (basis.centres[-1] - basis.centres[0]) / (basis.size - 1) / stride
+    reach = int(np.ceil((basis.centres[0] - values.low[0]) / step))
     alone = type(basis)(basis.centres[:1], basis.width if isinstance(basis, GaussianRBF) else basis.inverse_width)
-    bump = alone.evaluate(low + (np.arange(2 * half) + 0.5)[:, None] * step)[:, 0, 0]
-    taps = -(-basis.size // 4) * 4
-    every = bump[(np.arange(positions)[:, None] - stride * np.arange(taps)).clip(0, 2 * half - 1)]
-    inside = np.arange(positions)[:, None] - stride * np.arange(taps)
-    every = np.where((inside >= 0) & (inside < 2 * half) & (np.arange(taps) < basis.size), every, 0.0)
-    if kernel == 8:
-        pairs = every.reshape(positions, -1, 2).sum(axis=2).max()
-        limit = (2**31 - 1) // (127 * values.shape[0])
-        peak = min(255.0 / bump.max(), (PAIR_SUM - 1) / pairs, (limit - taps) / every.sum(axis=1).max())
-    else:
-        peak = (WEIGHT_SUM[16] - taps) / every.sum(axis=1).max()
+    # Sampled at the centres of positions: the bump's own centre lies between two of them.
+    rising = alone.evaluate(basis.centres[0] + (np.arange(reach) + 0.5 - reach)[:, None] * step)[:, 0, 0]
+    whole = np.rint(rising * _radial_peak(rising, stride, basis.size, kernel, values.shape[0]))
+    half = max(1, int(np.count_nonzero(whole)))
+    steps = np.diff(whole[-half:], prepend=0.0)
     return RadialTable(
         **rows,
-        scale=(scale / peak).astype(np.float32),
-        low=np.array([low], dtype=np.float32),
+        scale=(scale / _radial_peak(rising, stride, basis.size, kernel, values.shape[0])).astype(np.float32),
+        low=np.array([basis.centres[0] - half * step], dtype=np.float32),
         inverse=np.array([1.0 / step], dtype=np.float32),
-        positions=positions,
+        positions=2 * half + stride * (basis.size - 1),
         stride=stride,
-        offset=0,
-        profile=np.rint(bump * peak).astype(np.int16 if kernel == 16 else np.uint8),
+        profile_steps=steps.astype(np.uint8 if steps.max() <= 255 else np.uint16),
     )
 
 
-def _round(values: F64, bits: int) -> tuple[NDArray, F64]:
-    """Round columns to symmetric codes with a scale a column: (int8 or int16 [n, out], float64 [out])."""
-    top = (1 << (bits - 1)) - 1
-    peak = np.abs(values).max(axis=0)
-    scale = np.where(peak > 0, peak / top, 1.0)
-    if bits < 8:
-        scale = _best_clip(values, scale, top)
-    return np.clip(np.rint(values / scale), -top, top).astype(np.int16 if bits == 16 else np.int8), scale
+def _radial_peak(rising: F64, stride: int, size: int, kernel: int, n_in: int) -> float:
+    """Return how many units the top of a bump may have: pairs and sums of overlapping bumps stay within bounds."""
+    bump = np.concatenate([rising, rising[::-1]])
+    taps = -(-size // 4) * 4
+    index = np.arange(bump.size + stride * (size - 1))[:, None] - stride * np.arange(taps)
+    inside = (index >= 0) & (index < bump.size) & (np.arange(taps) < size)
+    every = np.where(inside, bump[index.clip(0, bump.size - 1)], 0.0)
+    largest = every.sum(axis=1).max()
+    if kernel == 16:
+        return (WEIGHT_SUM[16] - taps) / largest
+    pairs = every.reshape(len(every), -1, 2).sum(axis=2).max()
+    limit = (2**31 - 1) // (127 * n_in)
+    return min(255.0 / bump.max(), (PAIR_SUM - 1) / pairs, (limit - taps) / largest)
 
 
-def _best_clip(values: F64, scale: F64, top: int) -> F64:
-    """Shrink the scale of each column to what gives the smallest squared rounding error."""
-    best, error = scale, np.full(scale.shape, np.inf)
-    for shrink in np.linspace(0.3, 1.0, 29):
-        trial = scale * shrink
-        rounded = np.clip(np.rint(values / trial), -top, top) * trial
-        found = ((rounded - values) ** 2).sum(axis=0)
-        best = np.where(found < error, trial, best)
-        error = np.minimum(found, error)
-    return best
-
-
-def quantize_product(function: str, weight: F64, seen: tuple[float, float], spec: BasisSpec) -> ProductTable:
+def quantize_product(
+    function: str,
+    weight: F64,
+    seen: tuple[float, float],
+    spec: BasisSpec,
+    rows: F64 | None = None,
+    residual: F64 | None = None,
+) -> tuple[ProductTable, F64 | None]:
     """Make the integer product of a base branch.
 
     Parameters
@@ -464,13 +520,22 @@ def quantize_product(function: str, weight: F64, seen: tuple[float, float], spec
     seen : (float, float)
         Smallest and largest value of the function on the calibrated inputs.
     spec : BasisSpec
+    rows : float64 [N, in], optional
+        Calibration rows that codes may be fitted to.
+    residual : float64 [N, out], optional
+        As in `quantize_basis`.
+
+    Returns
+    -------
+    ProductTable
+        Of 8 or 16 bits. Fitted codes take as few as the rows' where that adds no more error than the rows have.
+    float64 [N, out] or None
     """
     levels = 4096 if spec.coefficient_bits == 16 else 128
     low, high = min(seen[0], 0.0), max(seen[1], 0.0)
     step = max(high - low, 1e-6) / (levels - 1)
-    bits = max(spec.coefficient_bits, 8) if spec.coefficient_bits >= 8 else 8
-    q, scale = _round(weight, bits)
-    return ProductTable(
+    bits, rounded = _round_product(function, weight, spec, rows, residual)
+    table = ProductTable(
         in_features=weight.shape[0],
         out_features=weight.shape[1],
         function=function,
@@ -478,6 +543,26 @@ def quantize_product(function: str, weight: F64, seen: tuple[float, float], spec
         zero=int(np.clip(np.rint(-low / step), 0, levels - 1)),
         step=float(np.float32(step)),
         coefficient_bits=bits,
-        q=q,
-        scale=scale.astype(np.float32),
+        q=rounded.codes if bits >= 8 else pack_codes(rounded.codes, bits),
+        scale=rounded.scale.astype(np.float32),
     )
+    return table, rounded.residual
+
+
+def _round_product(
+    function: str, weight: F64, spec: BasisSpec, rows: F64 | None, residual: F64 | None
+) -> tuple[int, Rounded]:
+    bits = max(spec.coefficient_bits, 8)
+    if not _will_fit(spec, rows, 1):
+        return bits, round_nearest(weight, bits)
+    values = functions.apply(function, rows)  # type: ignore[arg-type]
+
+    def column(i: int) -> F64:
+        return values[:, i : i + 1]
+
+    if spec.coefficient_bits < 8 and residual is not None:
+        few = fit_codes(weight[:, None], column, spec.coefficient_bits, residual)
+        if np.square(few.residual).sum() <= 2.0 * np.square(residual).sum():  # type: ignore[arg-type]
+            return spec.coefficient_bits, replace(few, codes=few.codes[:, 0])
+    many = fit_codes(weight[:, None], column, bits, residual)
+    return bits, replace(many, codes=many.codes[:, 0])

@@ -161,15 +161,18 @@ def _kan_op(plan: LayerPlan) -> KANOp:
     n_in, n_out = layer.shape
     where = f"layer {layer.name!r}"
     branches = []
+    residual: F64 | None = None
     for branch in plan.branches:
         pre = tuple(_pre_op(step, n_in, where) for step in branch.pre)
         values = branch.values
         if isinstance(values, SegmentValues) and isinstance(plan.spec, SegmentSpec):
             table = quantize_segments(values, plan.spec, where)
         elif isinstance(values, BasisValues) and isinstance(plan.spec, BasisSpec):
-            table = quantize_basis(values, plan.spec, where)
+            table, residual = quantize_basis(values, plan.spec, where, residual)
         elif isinstance(values, BaseValues) and isinstance(plan.spec, BasisSpec):
-            table = quantize_product(values.function, values.weight, values.seen, plan.spec)
+            table, residual = quantize_product(
+                values.function, values.weight, values.seen, plan.spec, values.rows, residual
+            )
         elif isinstance(values, BaseValues):
             table = BaseTable(values.function, as_float32(values.weight, f"{where} base weights"))
         else:

@@ -17,8 +17,9 @@ from lutkan.artifact.program import BasisTable, IntegerRows, KANOp, Program, Seg
 from lutkan.errors import SpecError
 from lutkan.ir import Activation, Affine, Branch, EdgeBank, KANLayer, LayerNorm, NamedFunction, Network
 from lutkan.numerics import functions
-from lutkan.tables.basis import BasisValues, tabulate_basis, will_fold
+from lutkan.tables.basis import BasisValues, spread, tabulate_basis, will_fold
 from lutkan.tables.liveness import live_features
+from lutkan.tables.rounding import FIT_ROWS
 from lutkan.tables.segment import EdgeGroup, SegmentValues, require_float32_function, sample_segments
 from lutkan.tables.spec import LayerSpec, SegmentSpec, Spec
 
@@ -32,11 +33,22 @@ Glue = Affine | LayerNorm | Activation
 
 @dataclass(frozen=True, eq=False)
 class BaseValues:
-    """An analytic branch: a function, its weights, float64 [in, out], and the range of its calibrated values."""
+    """An analytic branch.
+
+    Attributes
+    ----------
+    function : str
+    weight : float64 [in, out]
+    seen : (float, float)
+        Range of the function's values on the calibration rows.
+    rows : float64 [N, in] or None
+        Calibration rows that the weights may be fitted to when they are rounded.
+    """
 
     function: str
     weight: F64
     seen: tuple[float, float] = (-1.0, 1.0)
+    rows: F64 | None = None
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -163,7 +175,8 @@ def _base_values(branch: Branch, bank: EdgeBank, spec: LayerSpec, rows: F64 | No
         rows = step.evaluate(rows)
     tails = [(1.0 - spec.cover) / 2.0, 1.0 - (1.0 - spec.cover) / 2.0]
     low, high = np.quantile(functions.apply(name, rows[:, inputs]), tails)
-    return BaseValues(name, bank.weights[:, 0, :], (float(low), float(high)))
+    kept = rows[np.ix_(spread(len(rows), FIT_ROWS), inputs)]
+    return BaseValues(name, bank.weights[:, 0, :], (float(low), float(high)), kept)
 
 
 def _compiled_table(op: KANOp, index: int, kind: type[_T]) -> _T:

@@ -132,6 +132,9 @@ class BasisSpec:
         keep the residual small beside the rounding of the coefficients.
     domain : (float, float) or None
         Domain of the projection; None takes the calibrated range, or the interval where the edges live.
+    rounding : {"auto", "nearest", "fit"}
+        Whether every coefficient takes the nearest code, or codes are fitted to the calibration rows so that their
+        errors cancel; a fitted code is at most one step off. "auto" fits below 8 bits.
     keep_masked : bool
         Keep inputs and outputs without a live edge.
 
@@ -152,12 +155,14 @@ class BasisSpec:
     cover: float = 0.999
     segments: int | None = None
     domain: Domain | None = None
+    rounding: Literal["auto", "nearest", "fit"] = "auto"
     keep_masked: bool = False
 
     def __post_init__(self) -> None:
         where = "BasisSpec."
         _one_of(where + "coefficient_bits", self.coefficient_bits, (16, 8, 4, 3, 2))
         _one_of(where + "base", self.base, ("auto", "fold", "apart"))
+        _one_of(where + "rounding", self.rounding, ("auto", "nearest", "fit"))
         for name, low, high in (("position_bits", 0, 12), ("segments", 1, 4096)):
             value = getattr(self, name)
             if value is not None and (

@@ -14,10 +14,17 @@ from lutkan.runtimes import load
 __all__ = ["golden_inputs", "with_golden"]
 
 F32 = NDArray[np.float32]
+# Of the 16 rows those that wide networks keep first: data, on and beside knots, far, and so on in turn.
+_KEEP_FIRST = (0, 8, 11, 12, 1, 10, 9, 13, 2, 3, 14, 4, 5, 15, 6, 7)
+_FEWEST = 4
+_BYTES = 1024
+_SHARE = 64
 
 
 def golden_inputs(artifact: Artifact, rows: NDArray[np.float64]) -> F32:
     """Choose 16 rows: eight of `rows`, four on knots of the first table and beside them, four far outside.
+
+    Of a wide network fewer are kept, down to 4: as many as take, with their answers, 1 KiB or a 64th of the tables.
 
     Parameters
     ----------
@@ -27,7 +34,7 @@ def golden_inputs(artifact: Artifact, rows: NDArray[np.float64]) -> F32:
 
     Returns
     -------
-    float32 [16, in]
+    float32 [4 to 16, in]
     """
     rng = np.random.default_rng(20260103)
     data = rows[rng.integers(0, len(rows), 8)].astype(np.float32)
@@ -45,7 +52,10 @@ def golden_inputs(artifact: Artifact, rows: NDArray[np.float64]) -> F32:
     on = rng.choice(knots, size=(2, n)).astype(np.float32)
     below, above = np.nextafter(on[:1], np.float32(-np.inf)), np.nextafter(on[1:], np.float32(np.inf))
     far = (rng.standard_normal((4, n)) * 5.0).astype(np.float32)
-    return np.concatenate([data, on, below, above, far])
+    every = np.concatenate([data, on, below, above, far])
+    row_bytes = 4 * (n + artifact.program.out_features)
+    kept = max(_FEWEST, min(len(every), max(_BYTES, artifact.table_nbytes // _SHARE) // row_bytes))
+    return every[sorted(_KEEP_FIRST[:kept])]
 
 
 def with_golden(artifact: Artifact, rows: NDArray[np.float64]) -> Artifact:
