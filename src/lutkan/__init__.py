@@ -9,29 +9,73 @@ Examples
 (3, 1)
 """
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from lutkan._version import __version__
-from lutkan.adapters import import_model
-from lutkan.api import compile  # noqa: A004 - the public name is fixed
-from lutkan.artifact import Artifact
-from lutkan.errors import (
-    ArtifactError,
-    ExportError,
-    ImportModelError,
-    InputError,
-    LutkanError,
-    RuntimeUnavailableError,
-    SpecError,
-    VerificationError,
-)
-from lutkan.ir import Network
-from lutkan.runtimes import Model, load
-from lutkan.tables import BasisSpec, SegmentSpec, Spec
-from lutkan.verify import verify
+
+if TYPE_CHECKING:
+    from lutkan.adapters import import_model
+    from lutkan.api import compile
+    from lutkan.artifact import Artifact
+    from lutkan.errors import (
+        ArtifactError,
+        ExportError,
+        ImportModelError,
+        InputError,
+        LutkanError,
+        RuntimeUnavailableError,
+        SpecError,
+        VerificationError,
+    )
+    from lutkan.ir import Network
+    from lutkan.runtimes import Model, load
+    from lutkan.tables import BasisSpec, SegmentSpec, Spec
+    from lutkan.verify import Certificate, certify, verify
+
+# Names are fetched when first used (PEP 562): a process that only predicts never loads importers and compilers.
+_HOMES = {
+    "import_model": "lutkan.adapters",
+    "compile": "lutkan.api",
+    "Artifact": "lutkan.artifact",
+    "ArtifactError": "lutkan.errors",
+    "ExportError": "lutkan.errors",
+    "ImportModelError": "lutkan.errors",
+    "InputError": "lutkan.errors",
+    "LutkanError": "lutkan.errors",
+    "RuntimeUnavailableError": "lutkan.errors",
+    "SpecError": "lutkan.errors",
+    "VerificationError": "lutkan.errors",
+    "Network": "lutkan.ir",
+    "Model": "lutkan.runtimes",
+    "load": "lutkan.runtimes",
+    "BasisSpec": "lutkan.tables",
+    "SegmentSpec": "lutkan.tables",
+    "Spec": "lutkan.tables",
+    "Certificate": "lutkan.verify",
+    "certify": "lutkan.verify",
+    "verify": "lutkan.verify",
+}
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(home), name)
+    globals()[name] = value  # the next access does not come here
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})
+
 
 __all__ = [
     "Artifact",
     "ArtifactError",
     "BasisSpec",
+    "Certificate",
     "ExportError",
     "ImportModelError",
     "InputError",
@@ -44,6 +88,7 @@ __all__ = [
     "SpecError",
     "VerificationError",
     "__version__",
+    "certify",
     "compile",
     "import_model",
     "load",

