@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <cstring>
 #include <deque>
+#include <memory>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -17,11 +18,18 @@ namespace nb = nanobind;
 
 namespace {
 
-// Working memory of the calling thread: grown, never shrunk, so that small calls do not allocate.
+// Working memory of the calling thread: grown, never shrunk, so that small calls do not allocate. Not filled: rows that
+// a call does not use cost no pages.
 void *working_memory(size_t bytes) {
-    thread_local std::vector<char> memory;
-    if (memory.size() < bytes + 64) memory.resize(bytes + 64);
-    auto address = reinterpret_cast<std::uintptr_t>(memory.data());
+    thread_local std::unique_ptr<char[]> memory;
+    thread_local size_t size = 0;
+    if (size < bytes + 64) {
+        size = 0;
+        memory.reset();
+        memory.reset(new char[bytes + 64]);
+        size = bytes + 64;
+    }
+    auto address = reinterpret_cast<std::uintptr_t>(memory.get());
     return reinterpret_cast<void *>((address + 63) & ~static_cast<std::uintptr_t>(63));
 }
 
@@ -48,6 +56,7 @@ class Network {
     }
 
     std::string isa() const { return kernels_->name; }
+    size_t workspace() const { return bytes_; }
 
   private:
     template <typename T> const T *array(const nb::dict &d, const char *key) {
@@ -190,5 +199,6 @@ NB_MODULE(_native, m) {
         .def(nb::init<uint32_t, uint32_t, const nb::list &, const std::string &>(), nb::arg("n_in"), nb::arg("n_out"),
              nb::arg("ops"), nb::arg("isa"))
         .def("run", &Network::run, nb::arg("x").noconvert(), nb::arg("y").noconvert())
-        .def_prop_ro("isa", &Network::isa);
+        .def_prop_ro("isa", &Network::isa)
+        .def_prop_ro("workspace", &Network::workspace);
 }

@@ -43,45 +43,58 @@ static sizes sizes_of(const lk_network *network) {
     return need;
 }
 
+/* Rows a pass: LK_ROWS, and fewer where they would take more than LK_MEMORY; a multiple of 16, which dense8 fills up to,
+ * or too few for it. */
+static size_t pass_of(const sizes *need) {
+    const size_t row = 3 * need->width * sizeof(float) + need->sums * sizeof(float) +
+                       (need->codes + need->words) * sizeof(uint32_t) + need->acc + need->dense;
+    const size_t fitting = LK_MEMORY / row;
+    if (fitting >= LK_ROWS) return LK_ROWS;
+    if (fitting >= 16) return fitting / 16 * 16;
+    return fitting >= LK_DENSE_ROWS ? LK_DENSE_ROWS - 1 : MAX(fitting, 1);
+}
+
 typedef struct workspace {
-    float *rows[3]; /* [LK_ROWS][width] */
-    float *sums;    /* [LK_ROWS][sums] */
+    size_t pass;    /* rows */
+    float *rows[3]; /* [pass][width] */
+    float *sums;    /* [pass][sums] */
     float *values;  /* [width]: function values of a row */
     uint8_t *inside; /* [width] */
-    uint32_t *off, *words;            /* [LK_ROWS][units], [LK_ROWS][words of a row] */
+    uint32_t *off, *words;            /* [pass][units], [pass][words of a row] */
     uint32_t *tail_off, *tail_words; /* of one row */
     void *acc;
     lk_hit *hits;
-    uint8_t *dense; /* [LK_ROWS][dense] */
+    uint8_t *dense; /* [pass][dense] */
 } workspace;
 
 static size_t carve(const lk_network *network, char *base, workspace *out) {
     const sizes need = sizes_of(network);
+    const size_t pass = out->pass = pass_of(&need);
     size_t at = 0;
     for (int k = 0; k < 3; ++k) {
         out->rows[k] = (float *)(base + at);
-        at += aligned(LK_ROWS * need.width * sizeof(float));
+        at += aligned(pass * need.width * sizeof(float));
     }
     out->sums = (float *)(base + at);
-    at += aligned(LK_ROWS * need.sums * sizeof(float));
+    at += aligned(pass * need.sums * sizeof(float));
     out->values = (float *)(base + at);
     at += aligned(need.width * sizeof(float));
     out->inside = (uint8_t *)(base + at);
     at += aligned(need.width);
     out->off = (uint32_t *)(base + at);
-    at += aligned(LK_ROWS * need.codes * sizeof(uint32_t));
+    at += aligned(pass * need.codes * sizeof(uint32_t));
     out->words = (uint32_t *)(base + at);
-    at += aligned(LK_ROWS * need.words * sizeof(uint32_t));
+    at += aligned(pass * need.words * sizeof(uint32_t));
     out->tail_off = (uint32_t *)(base + at);
     at += aligned(need.codes * sizeof(uint32_t));
     out->tail_words = (uint32_t *)(base + at);
     at += aligned(need.words * sizeof(uint32_t));
     out->acc = base + at;
-    at += aligned(LK_ROWS * need.acc);
+    at += aligned(pass * need.acc);
     out->hits = (lk_hit *)(base + at);
     at += aligned(need.hits * sizeof(lk_hit));
     out->dense = (uint8_t *)(base + at);
-    at += aligned(LK_ROWS * need.dense + 64);
+    at += aligned(pass * need.dense + 64);
     return at;
 }
 
@@ -122,16 +135,15 @@ static void glue(const lk_op *op, const lk_kernels *k, const float *x, float *y)
 static void locate_uneven(const lk_segments *at, const float *x, uint32_t *row, uint32_t *segment, float *w,
                           uint8_t *inside, size_t n) {
     for (size_t i = 0; i < n; ++i) {
-        const float *knots = at->knots + i * (at->segments + 1u);
+        const float *knots = at->knots + i * (at->segments + 1u), point = lk_clipped(at, knots, x[i]);
         uint32_t k = 0, above = at->segments;
         while (above - k > 1) {
-            const uint32_t middle = (k + above) / 2;
-            if (x[i] >= knots[middle])
+            const uint32_t middle = k + (above - k) / 2;
+            if (point >= knots[middle])
                 k = middle;
             else
                 above = middle;
         }
-        /* The last step, with the two ends of what was found standing for all knots. */
         lk_locate_from(at, x, row, segment, w, inside, i, k);
     }
 }
@@ -209,8 +221,8 @@ static void encode_knots(const lk_table *t, const lk_positions *at, const float 
                 running = running + basis[m];
                 const float scaled = running * total;
                 float rounded = scaled + 0.5f;
+                rounded = rounded > 0.0f ? rounded : 0.0f; /* and where knots so close gave a NaN */
                 rounded = rounded < total ? rounded : total;
-                rounded = rounded > 0.0f ? rounded : 0.0f;
                 uint32_t upto = (uint32_t)rounded;
                 if (upto < before) upto = before;
                 weight[m] = upto - before;
@@ -461,8 +473,8 @@ int64_t lk_run(const lk_network *network, const lk_kernels *k, const float *x, s
     int64_t first_nan = -1;
     const size_t width = sizes_of(network).width;
     carve(network, memory, &space);
-    for (size_t start = 0; start < rows; start += LK_ROWS) {
-        const size_t count = rows - start < LK_ROWS ? rows - start : LK_ROWS;
+    for (size_t start = 0; start < rows; start += space.pass) {
+        const size_t count = rows - start < space.pass ? rows - start : space.pass;
         float *from = space.rows[0], *to = space.rows[1];
         uint64_t bad = 0;
         for (size_t r = 0; r < count; ++r) {

@@ -49,18 +49,21 @@ static inline float lk_before(float x) {
     return at.value;
 }
 
+/* An input, drawn to the ends of its knots unless the end segments go on. */
+static inline float lk_clipped(const lk_segments *at, const float *knots, float x) {
+    if (at->line) return x;
+    const float low = knots[0], high = knots[at->segments], top = at->closed ? high : lk_before(high);
+    const float point = x < top ? x : top;
+    return point > low ? point : low;
+}
+
 /* One input, from a segment `s` that is right or next to the right one. */
 static inline void lk_locate_from(const lk_segments *at, const float *x, uint32_t *row, uint32_t *segment, float *w,
                                   uint8_t *inside, size_t i, uint32_t s) {
     const float *knots = at->knots + i * (at->segments + 1u);
     const float low = knots[0], high = knots[at->segments], last = (float)(at->samples - 1u);
-    float point = x[i];
-    inside[i] = (uint8_t)(point >= low && (at->closed ? point <= high : point < high));
-    if (!at->line) {
-        const float top = at->closed ? high : lk_before(high);
-        point = point < top ? point : top;
-        point = point > low ? point : low;
-    }
+    const float point = lk_clipped(at, knots, x[i]);
+    inside[i] = (uint8_t)(x[i] >= low && (at->closed ? x[i] <= high : x[i] < high));
     if (s > 0 && point < knots[s])
         --s;
     else if (s + 1u < at->segments && point >= knots[s + 1u])

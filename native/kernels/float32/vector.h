@@ -157,6 +157,7 @@ INLINE void products(const float *a, size_t count, const float *w, size_t stride
 void ISA(add_products)(const float *a, size_t count, const float *w, size_t stride, float *sums, size_t n) {
     size_t o = 0;
     for (; o + 4 * WIDTH <= n; o += 4 * WIDTH) products(a, count, w, stride, sums, o, 4);
+    for (; o + 2 * WIDTH <= n; o += 2 * WIDTH) products(a, count, w, stride, sums, o, 2);
     for (; o + WIDTH <= n; o += WIDTH) products(a, count, w, stride, sums, o, 1);
     if (o == n) return;
     vec sum = vload_part(sums + o, n - o);

@@ -44,6 +44,7 @@ INLINE void tiles(const lk_hit *hits, size_t n_hits, const int is_unsigned, cons
     size_t o = 0;
     for (; o + most <= n; o += most) tile(hits, n_hits, is_unsigned, nearest, sums, o, TILE);
     for (; o + half <= n; o += half) tile(hits, n_hits, is_unsigned, nearest, sums, o, TILE / 2);
+    for (; o + half / 2 <= n; o += half / 2) tile(hits, n_hits, is_unsigned, nearest, sums, o, TILE / 4);
     for (; o < n; o += LK_PAD) tile(hits, n_hits, is_unsigned, nearest, sums, o, LK_PAD / WIDTH);
 }
 

@@ -6,6 +6,7 @@ serves 16 outputs: `[input][segment][group of 4 taps][output][tap]`. A row is st
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from lutkan.artifact.program import (
     BasisTable,
     GlueOp,
     IntegerRows,
+    KANOp,
     KnotTable,
     LayerNormOp,
     LinearOp,
@@ -31,8 +33,10 @@ from lutkan.artifact.program import (
     SplineTable,
     Table,
 )
+from lutkan.errors import RuntimeUnavailableError
+from lutkan.runtimes import memory
 
-__all__ = ["pack_program", "packed_bytes"]
+__all__ = ["needed_bytes", "pack_program", "packed_bytes"]
 
 Array = NDArray[Any]
 Packed = dict[str, Any]
@@ -47,6 +51,10 @@ _INT16_INPUTS = 16
 _ONE_SEGMENT = 30
 # Rows an input up to which a dense product on matrix hardware beats the sparse one.
 _DENSE_DEPTH = 24
+# Blocks are found by 32-bit offsets in units of 64 bytes.
+_MAX_UNITS = 1 << 32
+# Segments up to which a float32 guess is off by one at most.
+_EVEN_SEGMENTS = 1 << 20
 
 _NO_OP: Packed = {
     "a": None,
@@ -119,8 +127,49 @@ def pack_program(program: Program) -> list[Packed]:
     Returns
     -------
     list of dict
+
+    Raises
+    ------
+    RuntimeUnavailableError
+        The tables, laid out, take more memory than is free, or one of them more than offsets reach.
     """
-    return [_pack_op(step) for step in program.steps]
+    memory.require("this artifact, laid out for the native runtime,", needed_bytes(program))
+    with np.errstate(all="ignore"):
+        return [_pack_op(step) for step in program.steps]
+
+
+def needed_bytes(program: Program) -> int:
+    """Estimate the bytes that packing a program takes at its peak, from shapes alone: rather too many than too few.
+
+    A table of few outputs grows the most: outputs are padded to 16, and a row is stored once for every tap it can be.
+    """
+    total = 0
+    for step in program.steps:
+        if isinstance(step, KANOp):
+            total += sum(_table_bytes(branch.table) for branch in step.branches)
+        elif isinstance(step, LinearOp):
+            total += step.weight.nbytes
+    return total
+
+
+def _table_bytes(table: Table) -> int:
+    n_in, n_out = table.shape
+    edges = n_in * (n_out + -n_out % _PAD)
+    if isinstance(table, SegmentTable):
+        metadata = 16 * edges * table.segments + 32 * n_in * (table.segments + 1)
+        return edges * table.segments * table.samples + metadata
+    if isinstance(table, BaseTable):
+        return 8 * edges
+    if isinstance(table, SplineTable):
+        return 12 * edges * (table.segments + table.degree)
+    item = 2 if table.kernel_bits == 16 else 1
+    if not isinstance(table, (BasisTable, KnotTable, RadialTable)):
+        return edges * (12 * item + 8)
+    stored = table.rows + (-table.rows % 4 if table.rows <= _DENSE_DEPTH else 0)
+    once = (2 * stored + 3 * table.segments + table.taps) * item + (3 * stored if stored <= _DENSE_DEPTH else 0)
+    knots = 8 * n_in * (table.rows + 9) if isinstance(table, KnotTable) else 0
+    weights = 8 * table.positions * table.taps if isinstance(table, RadialTable) else 0
+    return edges * (once + table.segments * table.taps * item + 16) + knots + weights
 
 
 def packed_bytes(ops: list[Packed]) -> int:
@@ -202,10 +251,11 @@ def _pack_segments(table: SegmentTable) -> Packed:
     knots = _each(table.knots, n_in)
     factor = np.float32(1.0) if table.edge_scale is None else table.edge_scale[:, None, :]
     mean = (knots[:, -1] - knots[:, 0]) / np.float32(table.segments)
-    even = knots[:, :1] + np.arange(table.segments + 1) * mean[:, None].astype(np.float64)
-    uniform = bool((np.abs(knots - even) <= 0.4 * mean[:, None]).all())
-    with np.errstate(divide="ignore", over="ignore"):
-        inverse = np.where(mean > 0, np.float32(1.0) / mean, np.float32(0.0)).astype(np.float32)
+    inverse = np.float32(1.0) / mean
+    uniform = table.segments <= _EVEN_SEGMENTS and bool((np.isfinite(inverse) & (mean > 0)).all())
+    if uniform:
+        even = knots[:, :1] + np.arange(table.segments + 1) * mean[:, None].astype(np.float64)
+        uniform = bool((np.abs(knots - even) <= 0.4 * mean[:, None]).all())
     return {
         "segments": table.segments,
         "samples": table.samples,
@@ -231,17 +281,23 @@ def _interleave(rows: Array, segments: int, taps: int) -> Array:
     """
     n_in, _, n_out = rows.shape
     span = 4 if rows.dtype == np.int8 else 2
-    packed = np.empty((n_in, segments, taps // span, n_out, span), dtype=rows.dtype)
+    packed = _new_aligned((n_in, segments, taps // span, n_out, span), rows.dtype)
     for tap in range(taps):
         packed[:, :, tap // span, :, tap % span] = rows[:, tap : tap + segments]
-    return _aligned(packed)
+    return packed
+
+
+def _new_aligned(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+    """Return an array whose memory starts on a cache line."""
+    nbytes = math.prod(shape) * dtype.itemsize
+    raw = np.empty(nbytes + 64, dtype=np.uint8)
+    start = -raw.ctypes.data % 64
+    return raw[start : start + nbytes].view(dtype).reshape(shape)
 
 
 def _aligned(array: Array) -> Array:
     """Copy to memory that starts on a cache line."""
-    raw = np.empty(array.nbytes + 64, dtype=np.uint8)
-    start = -raw.ctypes.data % 64
-    target = raw[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
+    target = _new_aligned(array.shape, array.dtype)
     target[...] = array
     return target
 
@@ -281,11 +337,15 @@ def _row_bytes(table: BasisTable | RadialTable) -> Array:
 
 
 def _before(low: Array, positions: int, inverse: Array) -> Array:
-    """Return float32 bounds a little below `low + positions / inverse`, whatever is lost to rounding in between."""
+    """Return float32 bounds a little below `low + positions / inverse`, whatever is lost to rounding in between.
+
+    They are finite, so that infinity lies beyond.
+    """
+    largest = np.finfo(np.float32).max
     width = positions / inverse.astype(np.float64)
     end = low.astype(np.float64) + width
-    slack = 1e-6 * width + 4 * np.spacing(np.maximum(np.abs(end), np.abs(low)).astype(np.float32))
-    return (end - slack).astype(np.float32)
+    slack = 1e-6 * width + 4 * np.spacing(np.minimum(np.maximum(np.abs(end), np.abs(low)), largest).astype(np.float32))
+    return np.clip(end - slack, -largest, np.nextafter(largest, np.float32(0))).astype(np.float32)
 
 
 def _words(weights: Array) -> Array:
@@ -303,6 +363,11 @@ def _pack_rows(table: IntegerRows) -> Packed:
     stacked = np.zeros((n_in, segments - 1 + taps, rows.shape[2]), dtype=rows.dtype)
     kept = min(table.rows, stacked.shape[1] - shift)
     stacked[:, shift : shift + kept] = rows[:, :kept]
+    nbytes = n_in * segments * taps * rows.shape[2] * rows.itemsize
+    if nbytes > 64 * _MAX_UNITS:
+        raise RuntimeUnavailableError(
+            f"a table of {nbytes:,} bytes, laid out", f"at most {64 * _MAX_UNITS:,} bytes", "use smaller tables"
+        )
     packed = _interleave(stacked, segments, taps)
     body: Packed = {
         "segments": segments,
@@ -328,14 +393,14 @@ def _pack_rows(table: IntegerRows) -> Packed:
         return {**body, "position_bits": _ONE_SEGMENT, "positions": table.positions}
     body |= {"position_bits": table.position_bits, "positions": segments << table.position_bits}
     if table.outside == "linear":
-        c = rows.astype(np.float32)
         apart, factor = table.slope
+        left, right = (rows[:, at].astype(np.float32) for at in ([0, apart], [-1 - apart, -1]))
         body |= {
             "linear": 1,
             "factor": factor,
             "fold_low": body["low"],
             "fold_high": _before(body["low"], body["positions"], body["inverse"]),
-            "ends": np.stack([c[:, apart] - c[:, 0], c[:, -1] - c[:, -1 - apart]]),
+            "ends": np.stack([left[:, 1] - left[:, 0], right[:, 1] - right[:, 0]]),
         }
     if table.base is not None:
         fit = np.zeros((n_in, stacked.shape[1]), dtype=np.float32)
@@ -344,8 +409,8 @@ def _pack_rows(table: IntegerRows) -> Packed:
             "function": ACTIVATIONS.index(table.base),
             "fit": fit,
             "fit_rows": fit.shape[1],
-            "fold_low": _each(table.fold_low, n_in),
-            "fold_high": _each(table.fold_high, n_in),
+            "fold_low": _each(table.fold_low, n_in),  # type: ignore[arg-type]
+            "fold_high": _each(table.fold_high, n_in),  # type: ignore[arg-type]
             "base_weight": _pad(table.base_q.astype(np.float32)),  # type: ignore[union-attr]
             "base_scale": _pad(table.base_scale),  # type: ignore[arg-type]
         }
@@ -399,5 +464,5 @@ def _pack_codes(table: Any) -> Packed:
         "half": table.zero + 0.5,
         "zero": table.zero,
         "levels": table.levels,
-        "start": -table.zero * q.astype(np.int64).sum(axis=0),
+        "start": -table.zero * q.sum(axis=0, dtype=np.int64),
     }
