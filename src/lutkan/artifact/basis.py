@@ -98,10 +98,15 @@ class IntegerRows:
 def _check_sums(where: str, weights: NDArray[Any], kernel: int, n_in: int) -> None:
     """Check what keeps the kernels from overflowing: weight rows [n, taps], taps a multiple of 4."""
     weights = weights.astype(np.int64)
-    total = int(weights.sum(axis=1).max())
     if (weights < 0).any():
         checks.fail(f"{where}.weights", "are negative", "0 and above")
-    if kernel == 8 and int(weights.reshape(len(weights), -1, 2).sum(axis=2).max()) > PAIR_SUM:
+    pair = int(weights.reshape(len(weights), -1, 2).sum(axis=2).max())
+    _check_bounds(where, int(weights.sum(axis=1).max()), pair, kernel, n_in)
+
+
+def _check_bounds(where: str, total: int, pair: int, kernel: int, n_in: int) -> None:
+    """Check the largest sum of a weight row, and of two weights that meet in one instruction."""
+    if kernel == 8 and pair > PAIR_SUM:
         checks.fail(f"{where}.weights", "of a pair sum to too much", f"at most {PAIR_SUM}")
     limit = (2**31 - 1) // (127 * n_in) if kernel == 8 else (2**31 - 1) // (16 * 32767)
     if total > limit:
@@ -299,12 +304,21 @@ class RadialTable(IntegerRows):
         checks.integer(f"{where}.stride", self.stride, 1, 1 << 16)
         kernel = self.kernel_bits
         checks.array(f"{where}.profile_steps", self.profile_steps, ("uint8", "uint16"), (None,))
-        if self.positions * self.taps > 1 << 24 or not 1 <= self.profile_steps.size <= 1 << 16:
-            checks.fail(f"{where}.positions", "times rows is too large, or the profile is empty", "at most 2^24")
+        if self.positions * self.taps > 1 << 22 or not 1 <= self.profile_steps.size <= 1 << 16:
+            checks.fail(f"{where}.positions", "times rows is too large, or the profile is empty", "at most 2^22")
         top = 255 if kernel == 8 else 32767
         if int(self.profile_steps.sum(dtype=np.int64)) > top:
             checks.fail(f"{where}.profile_steps", "sum to too much", f"at most {top}")
-        _check_sums(where, self.weights, kernel, self.in_features)
+        # Without making the weight rows, of which a small file may name very many.
+        profile, span = self.profile.astype(np.int64), self.positions
+        total = np.zeros(span, dtype=np.int64)
+        pair = 0
+        for t in range(min(self.rows, -(-span // self.stride))):
+            part = total[t * self.stride : t * self.stride + profile.size]
+            part += profile[: part.size]
+            if t < 2:
+                pair = int(total.max())
+        _check_bounds(where, int(total.max()), pair, kernel, self.in_features)
 
     @property
     def taps(self) -> int:

@@ -17,12 +17,14 @@ from numpy.typing import NDArray
 
 from lutkan.artifact.codec import LIST_PARTS
 from lutkan.artifact.container import DTYPES
+from lutkan.artifact.limits import MAX_FILE_BYTES
 from lutkan.errors import ArtifactError
 
 __all__ = ["OWN_MEMBER_BYTES", "lay_out", "take_up"]
 
 Arrays = dict[str, NDArray[Any]]
 Place = list[str | int]
+Outline = tuple[str, tuple[int, ...]]
 _GOLDEN = ("golden.x", "golden.y")
 #: Arrays of so many bytes have a member of their own.
 OWN_MEMBER_BYTES = 1 << 16
@@ -53,32 +55,46 @@ def lay_out(parts: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> tup
     >>> lay_out({"program": {"scale": {"array": "s0.scale"}}}, arrays)[0]
     {'program': {'scale': ['float32', 3, 3]}}
     """
-    places, members = _place(arrays)
+    places, _, pools = _place(arrays)
+    members = {path: array for path, array in arrays.items() if array.nbytes >= OWN_MEMBER_BYTES}
+    members |= {name: np.concatenate([part.reshape(-1) for part in parts]) for name, parts in pools.items()}
     return {key: _with_places(value, places) for key, value in parts.items()}, members
 
 
-def _place(arrays: Mapping[str, NDArray[Any]]) -> tuple[dict[str, Place], Arrays]:
-    """Return the place of every array, and the members, both in order of the arrays' paths."""
+def _place(
+    arrays: Mapping[str, NDArray[Any]],
+) -> tuple[dict[str, Place], dict[str, Outline], dict[str, list[NDArray[Any]]]]:
+    """Return the place of every array, dtype and shape of every member, and what the shared members hold in order.
+
+    Copies nothing: a hostile file may name the same bytes many thousand times.
+    """
     places: dict[str, Place] = {}
-    members: Arrays = {}
+    outlines: dict[str, Outline] = {}
     pools: dict[str, list[NDArray[Any]]] = {}
+    sizes: dict[str, int] = {}
+    contents: dict[tuple[int, tuple[int, ...], str], bytes] = {}
     known: dict[tuple[str, tuple[int, ...], bytes], Place] = {}
     for path in sorted(arrays):
         array = arrays[path]
+        name = array.dtype.name
         if array.nbytes >= OWN_MEMBER_BYTES:
-            members[path] = array
+            outlines[path] = (name, array.shape)
             places[path] = [path, 0, *array.shape]
             continue
-        pool = pools.setdefault(array.dtype.name, [])
-        place: Place = [array.dtype.name, sum(part.size for part in pool), *array.shape]
+        place: Place = [name, sizes.get(name, 0), *array.shape]
         if path.rsplit(".", 1)[-1] in _SHARED_FIELDS:
-            first = known.setdefault((array.dtype.name, array.shape, array.tobytes()), place)
+            memory = (array.__array_interface__["data"][0], array.shape, name)
+            content = contents.get(memory)
+            if content is None:
+                content = contents[memory] = array.tobytes()
+            first = known.setdefault((name, array.shape, content), place)
             if first is not place:
                 places[path] = first
                 continue
         places[path] = place
-        pool.append(array.reshape(-1))
-    return places, members | {name: np.concatenate(parts) for name, parts in pools.items()}
+        sizes[name] = sizes.get(name, 0) + array.size
+        pools.setdefault(name, []).append(array)
+    return places, outlines | {name: (name, (size,)) for name, size in sizes.items()}, pools
 
 
 def _with_places(value: Any, places: Mapping[str, Place]) -> Any:
@@ -160,7 +176,9 @@ def _take(where: str, place: Place, members: Mapping[str, NDArray[Any]]) -> NDAr
     if name not in DTYPES and start == 0 and list(member.shape) == shape:
         return member
     end = start + math.prod(shape)  # type: ignore[operator,arg-type]
-    if name not in DTYPES or member.ndim != 1 or end > member.size:
+    # Beside a 0 the other dimensions could be of any size; numpy refuses a shape that overflows.
+    large = math.prod(max(n, 1) for n in shape) > MAX_FILE_BYTES  # type: ignore[type-var]
+    if name not in DTYPES or member.ndim != 1 or end > member.size or large:
         raise ArtifactError(f"{where}: array place {place}", f"within the member, of shape {list(member.shape)}")
     return member[start:end].reshape(shape)
 
@@ -169,16 +187,19 @@ def _require_layout(
     arrays: Mapping[str, NDArray[Any]], places: Mapping[str, Place], members: Mapping[str, NDArray[Any]]
 ) -> None:
     """Require that every byte is used, and that arrays lie where saving puts them."""
-    expected_places, expected = _place(arrays)
-    for name in sorted({*members, *expected}):
-        found, should = (_outline(each.get(name)) for each in (members, expected))
-        if found != should:
-            raise ArtifactError(f"array {name!r} is {found}", f"{should}, what the operations name")
+    expected_places, expected, _ = _place(arrays)
+    found = {name: (member.dtype.name, member.shape) for name, member in members.items()}
+    for name in sorted({*found, *expected}):
+        if found.get(name) != expected.get(name):
+            raise ArtifactError(
+                f"array {name!r} is {_described(found.get(name))}",
+                f"{_described(expected.get(name))}, what the operations name",
+            )
     wrong = sorted(path for path in places if places[path] != expected_places[path])
     if wrong:
         path = wrong[0]
         raise ArtifactError(f"{path}: array place {places[path]}", f"{expected_places[path]}, where saving puts it")
 
 
-def _outline(member: NDArray[Any] | None) -> str:
-    return "absent" if member is None else f"{member.dtype} {list(member.shape)}"
+def _described(outline: Outline | None) -> str:
+    return "absent" if outline is None else f"{outline[0]} {list(outline[1])}"

@@ -48,6 +48,8 @@ F32 = NDArray[np.float32]
 I32 = NDArray[np.int32]
 
 MAX_STEPS = 1024
+#: Weights that the radial tables of a program unfold to: far more than networks have, and little memory.
+MAX_RADIAL_WEIGHTS = 1 << 25
 
 
 @dataclass(frozen=True, eq=False)
@@ -404,6 +406,15 @@ class Program:
                     f"steps[{index}] ({step.op})", f"takes {step.shape[0]} features", f"{width}, what comes before"
                 )
             width = step.shape[1]
+        weights = sum(
+            branch.table.positions * branch.table.taps
+            for step in self.steps
+            if isinstance(step, KANOp)
+            for branch in step.branches
+            if isinstance(branch.table, RadialTable)
+        )
+        if weights > MAX_RADIAL_WEIGHTS:
+            checks.fail("radial tables", f"unfold to {weights} weights", f"at most {MAX_RADIAL_WEIGHTS}")
 
     @property
     def out_features(self) -> int:

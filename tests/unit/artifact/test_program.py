@@ -395,7 +395,7 @@ def test_golden_vectors_that_do_not_fit(golden, x, y):
     body, arrays = parts("masked")
     arrays |= {name: array for name, array in (("golden.x", x), ("golden.y", y)) if array is not None}
     manifest = {} if golden is None else {"golden": golden}
-    with pytest.raises(ArtifactError, match="golden|what the operations name"):
+    with pytest.raises(ArtifactError, match=r"golden|what the operations name"):
         reopen(body, arrays, **manifest)
 
 
