@@ -168,7 +168,10 @@ def _table_bytes(table: Table) -> int:
     stored = table.rows + (-table.rows % 4 if table.rows <= _DENSE_DEPTH else 0)
     once = (2 * stored + 3 * table.segments + table.taps) * item + (3 * stored if stored <= _DENSE_DEPTH else 0)
     knots = 8 * n_in * (table.rows + 9) if isinstance(table, KnotTable) else 0
-    weights = 8 * table.positions * table.taps if isinstance(table, RadialTable) else 0
+    if isinstance(table, BasisTable):
+        weights = (16 << table.position_bits) + (table.segments << table.position_bits) * (64 if table.rows <= 8 else 0)
+    else:
+        weights = 8 * table.positions * table.taps if isinstance(table, RadialTable) else 0
     return edges * (once + table.segments * table.taps * item + 16) + knots + weights
 
 
@@ -339,13 +342,13 @@ def _row_bytes(table: BasisTable | RadialTable) -> Array:
 def _before(low: Array, positions: int, inverse: Array) -> Array:
     """Return float32 bounds a little below `low + positions / inverse`, whatever is lost to rounding in between.
 
-    They are finite, so that infinity lies beyond.
+    They are finite, so that infinity lies beyond, and so does `x` where `x - low` overflows.
     """
-    largest = np.finfo(np.float32).max
-    width = positions / inverse.astype(np.float64)
-    end = low.astype(np.float64) + width
-    slack = 1e-6 * width + 4 * np.spacing(np.minimum(np.maximum(np.abs(end), np.abs(low)), largest).astype(np.float32))
-    return np.clip(end - slack, -largest, np.nextafter(largest, np.float32(0))).astype(np.float32)
+    start, largest = low.astype(np.float64), float(np.finfo(np.float32).max)
+    width = np.minimum(positions / inverse.astype(np.float64), largest)
+    end = np.minimum(start + width, largest)
+    slack = 1e-6 * width + 4 * np.spacing(np.maximum(np.abs(end), np.abs(start)).astype(np.float32))
+    return np.maximum(end - slack, -largest).astype(np.float32)
 
 
 def _words(weights: Array) -> Array:
