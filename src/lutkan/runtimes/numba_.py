@@ -134,9 +134,10 @@ def _prepare_table(table: Table, packed: list[NDArray[Any]]) -> Adder:
     kind = 0 if table.base is None else KIND_IDS[table.base]
     closed, nearest = table.boundary == "closed", table.interpolation == "nearest"
     outside, samples = _OUTSIDE[table.outside], table.samples
+    kernel = _add_symmetric if table.offset is None else _add_asymmetric
 
     def add(x: F32, sums: F32) -> None:
-        _add_segments(x, knots, inverse, q, scale, offset, samples, closed, nearest, outside, kind, weight, sums)
+        kernel(x, knots, inverse, q, scale, offset, samples, closed, nearest, outside, kind, weight, sums)
 
     return add
 
@@ -182,83 +183,120 @@ def _row_has_nan(row):
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def _add_base(x, kind, weight, sums):
+    values = np.empty(x.shape[1], dtype=np.float32)
     for n in range(x.shape[0]):
         if _row_has_nan(x[n]):
             sums[n, :] = np.float32(np.nan)
             continue
         row = sums[n]
+        for i in range(x.shape[1]):  # a loop of its own, so that it is vectorised
+            values[i] = numba_functions.activate(kind, x[n, i])
         for i in range(x.shape[1]):
-            value = numba_functions.activate(kind, x[n, i])
+            value = values[i]
             for o in range(row.size):
                 row[o] += weight[i, o] * value
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _add_segments(x, knots, inverse, q, scale, offset, samples, closed, nearest, outside, kind, weight, sums):
-    zero, half, one = np.float32(0.0), np.float32(0.5), np.float32(1.0)
+def _locate(x, knots, inverse, samples, closed, nearest, outside, first, second, segment, weight):
+    """Find the two samples, the segment and the weight of every input; `segment` is -1 where the table is not asked."""
+    zero, one = np.float32(0.0), np.float32(1.0)
     last = np.float32(samples - 1)
     segments = knots.shape[1] - 1
     end = np.float32(segments - 1)
+    for i in range(x.size):
+        point = x[i]
+        low, high = knots[i, 0], knots[i, segments]
+        inside = point >= low and (point <= high if closed else point < high)
+        if not inside:
+            if outside == 1 or outside == 2:
+                segment[i] = -1
+                continue
+            if outside == 0:
+                if point >= high:
+                    point = high if closed else _below(high)
+                if point < low:
+                    point = low
+        # A guess that takes the knots for even, then steps by comparison: the same segment as counting the knots.
+        guess = (point - low) * inverse[i]
+        k = 0
+        if guess > zero:
+            k = np.int64(guess if guess < end else end)
+        while k > 0 and point < knots[i, k]:
+            k -= 1
+        while k + 1 < segments and point >= knots[i, k + 1]:
+            k += 1
+        left = knots[i, k]
+        width = knots[i, k + 1] - left
+        u = (point - left) / width if width > zero else zero
+        segment[i] = k
+        if outside == 3 and not inside:
+            first[i], second[i], weight[i] = k * samples, (k + 1) * samples - 1, u
+            continue
+        u = zero if u < zero else (one if u > one else u)
+        position = u * last
+        sample = np.int64(position)
+        sample = samples - 2 if sample > samples - 2 else sample
+        first[i] = k * samples + sample
+        second[i] = first[i] + 1
+        weight[i] = position - np.float32(sample)
+        if nearest:  # one sample, which is its own neighbour
+            first[i] += 0 if weight[i] < np.float32(0.5) else 1
+            second[i], weight[i] = first[i], zero
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _add_symmetric(x, knots, inverse, q, scale, offset, samples, closed, nearest, outside, kind, base, sums):
+    n_in, n_out = x.shape[1], sums.shape[1]
+    first, second = np.empty(n_in, dtype=np.int64), np.empty(n_in, dtype=np.int64)
+    segment, weight = np.empty(n_in, dtype=np.int64), np.empty(n_in, dtype=np.float32)
     for n in range(x.shape[0]):
         if _row_has_nan(x[n]):
             sums[n, :] = np.float32(np.nan)
             continue
+        _locate(x[n], knots, inverse, samples, closed, nearest, outside, first, second, segment, weight)
         row = sums[n]
-        for i in range(x.shape[1]):
-            point = x[n, i]
-            low, high = knots[i, 0], knots[i, segments]
-            inside = point >= low and (point <= high if closed else point < high)
-            if not inside:
-                if outside == 1:
-                    continue
+        for i in range(n_in):
+            k, w = segment[i], weight[i]
+            if k < 0:
                 if outside == 2:
-                    value = numba_functions.activate(kind, point)
-                    for o in range(row.size):
-                        row[o] += weight[i, o] * value
-                    continue
-                if outside == 0:
-                    if point >= high:
-                        point = high if closed else _below(high)
-                    if point < low:
-                        point = low
-            # A guess that takes the knots for even, then steps by comparison: the same segment as counting the knots.
-            guess = (point - low) * inverse[i]
-            k = np.int64(max(min(guess, end), zero)) if guess == guess else 0
-            while k > 0 and point < knots[i, k]:
-                k -= 1
-            while k + 1 < segments and point >= knots[i, k + 1]:
-                k += 1
-            left = knots[i, k]
-            width = knots[i, k + 1] - left
-            u = (point - left) / width if width > zero else zero
-            if outside != 3:
-                u = max(min(u, one), zero)
-            position = u * last
-            sample = max(min(np.floor(position), last - one), zero)
-            w = position - sample
-            start = k * samples + np.int64(sample)
-            stop = start + 1
-            if outside == 3 and not inside:
-                w, start, stop = u, k * samples, (k + 1) * samples - 1
-            q0, q1, s = q[i, start], q[i, stop], scale[i, k]
-            if nearest:
-                code = q0 if w < half else q1
-                if offset.size == 0:
-                    for o in range(row.size):
-                        row[o] += s[o] * np.float32(code[o])
-                else:
-                    m = offset[i, k]
-                    for o in range(row.size):
-                        row[o] += m[o] + s[o] * np.float32(code[o])
-            elif offset.size == 0:
-                for o in range(row.size):
-                    a = np.float32(q0[o])
-                    row[o] += s[o] * (a + w * (np.float32(q1[o]) - a))
-            else:
-                m = offset[i, k]
-                for o in range(row.size):
-                    a = np.float32(q0[o])
-                    row[o] += m[o] + s[o] * (a + w * (np.float32(q1[o]) - a))
+                    _add_beyond(x[n, i], kind, base[i], row)
+                continue
+            q0, q1, s = q[i, first[i]], q[i, second[i]], scale[i, k]
+            for o in range(n_out):
+                a = np.float32(q0[o])
+                row[o] += s[o] * (a + w * (np.float32(q1[o]) - a))
+
+
+# The same with an offset. One function for both, or with flags inside, runs at a third of the speed.
+@njit(nogil=True, cache=True, error_model="numpy")
+def _add_asymmetric(x, knots, inverse, q, scale, offset, samples, closed, nearest, outside, kind, base, sums):
+    n_in, n_out = x.shape[1], sums.shape[1]
+    first, second = np.empty(n_in, dtype=np.int64), np.empty(n_in, dtype=np.int64)
+    segment, weight = np.empty(n_in, dtype=np.int64), np.empty(n_in, dtype=np.float32)
+    for n in range(x.shape[0]):
+        if _row_has_nan(x[n]):
+            sums[n, :] = np.float32(np.nan)
+            continue
+        _locate(x[n], knots, inverse, samples, closed, nearest, outside, first, second, segment, weight)
+        row = sums[n]
+        for i in range(n_in):
+            k, w = segment[i], weight[i]
+            if k < 0:
+                if outside == 2:
+                    _add_beyond(x[n, i], kind, base[i], row)
+                continue
+            q0, q1, s, m = q[i, first[i]], q[i, second[i]], scale[i, k], offset[i, k]
+            for o in range(n_out):
+                a = np.float32(q0[o])
+                row[o] += m[o] + s[o] * (a + w * (np.float32(q1[o]) - a))
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _add_beyond(x, kind, base, row):
+    value = numba_functions.activate(kind, x)
+    for o in range(row.size):
+        row[o] += base[o] * value
 
 
 @njit(cache=True, error_model="numpy")
