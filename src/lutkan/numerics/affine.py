@@ -35,7 +35,8 @@ def quantize_symmetric(y: F64, low: F64, high: F64) -> tuple[NDArray[np.int8], F
     """
     scale = np.maximum(np.abs(low), np.abs(high)) / 127.0
     scale = np.where(scale == 0.0, 1.0, scale)
-    q = np.clip(np.rint(y / scale), -127, 127).astype(np.int8)
+    with np.errstate(over="ignore"):  # beyond a tiny percentile range the quotient may be infinite, and saturates
+        q = np.clip(np.rint(y / scale), -127, 127).astype(np.int8)
     return q, scale.astype(np.float32)
 
 
@@ -57,5 +58,6 @@ def quantize_asymmetric(y: F64, low: F64, high: F64) -> tuple[NDArray[np.uint8],
     """
     scale = (high - low) / 255.0
     scale = np.where(scale == 0.0, 1.0, scale)
-    q = np.clip(np.rint((y - low) / scale), 0, 255).astype(np.uint8)
+    with np.errstate(over="ignore"):
+        q = np.clip(np.rint((y - low) / scale), 0, 255).astype(np.uint8)
     return q, scale.astype(np.float32), low.astype(np.float32)
