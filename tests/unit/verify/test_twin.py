@@ -11,18 +11,21 @@ import lutkan
 from conformance.cases import CASES, Case
 from lutkan.artifact.program import KANOp, SegmentTable
 from lutkan.runtimes import reference
-from lutkan.tables import BaseValues, SegmentSpec, SegmentValues
+from lutkan.tables import BaseValues, SegmentSpec, SegmentValues, resolve_spec
 from lutkan.verify.twin import plan_of, segment_edges, trace_twin
 
-SEGMENTS = [case for case in CASES if not (isinstance(case.spec, str) and not case.spec.startswith("segment"))]
+
+def layer_specs(case: Case) -> list[object]:
+    spec = resolve_spec(case.spec)
+    return [spec.default, *(other for _, other in spec.overrides)]
+
+
+SEGMENTS = [case for case in CASES if all(isinstance(spec, SegmentSpec) for spec in layer_specs(case))]
 
 
 def smooth(case: Case) -> bool:
     """Whether half a code bounds the difference: not for nearest (ties) and percentiles (saturated samples)."""
-    whole = (
-        [case.spec] if isinstance(case.spec, SegmentSpec) else [case.spec.default, *(s for _, s in case.spec.overrides)]
-    )
-    return all(spec.interpolation == "linear" and spec.percentile is None for spec in whole)
+    return all(spec.interpolation == "linear" and spec.percentile is None for spec in layer_specs(case))
 
 
 @pytest.mark.parametrize("case", [c for c in SEGMENTS if smooth(c)], ids=lambda case: case.name)
