@@ -363,7 +363,7 @@ static void add_integers(const lk_table *t, const lk_kernels *k, const float *x,
             k->basis8(t->packed, space->off, space->words, rows, t->units, t->groups, pad, acc);
         for (size_t r = 0; r < rows; ++r) k->finish8(acc + r * pad, t->scale, sums + r * pad, pad);
     }
-    for (size_t r = 0; beyond >> r != 0 && r < rows; ++r)
+    for (size_t r = 0; r < rows && beyond >> r != 0; ++r)
         if (beyond >> r & 1) add_tails(t, k, x + r * stride, space, sums + r * pad);
 }
 
