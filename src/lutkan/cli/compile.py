@@ -23,6 +23,7 @@ from lutkan.tables.spec import NAMED_SPECS
 __all__ = ["DEFAULT_SPEC", "compile", "table_bytes"]
 
 DEFAULT_SPEC = "int8"
+AUTO = "auto"
 
 
 def compile(
@@ -42,8 +43,8 @@ def compile(
         typer.Option(
             "--spec",
             metavar="SPEC",
-            help=f"What tables to make: {', '.join(NAMED_SPECS)}, another number of samples (segment-int8-L32), or a "
-            ".json file with a Spec.",
+            help=f"What tables to make: {', '.join(NAMED_SPECS)}, another number of samples (segment-int8-L32), a "
+            ".json file with a Spec, or auto: the smallest that meets the limits, layer by layer.",
         ),
     ] = DEFAULT_SPEC,
     calib: Annotated[
@@ -78,18 +79,22 @@ def compile(
     header: Header = None,
     drop: Drop = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print how many bytes the tables would take, and stop.")
+        bool,
+        typer.Option(
+            "--dry-run", help="Print how many bytes the tables would take (with --spec auto: what was tried), and stop."
+        ),
     ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Compile a checkpoint to an artifact, verify and write it.
 
-    The error figures are measured on the calibration rows (256 of them at most) and stand in the artifact; lutkan
+    The error figures are measured on the calibration rows (512 of them at most) and stand in the artifact; lutkan
     verify measures them on other rows.
 
     \b
     Example:
       lutkan compile model.safetensors -o m.lutkan --calib train.npy
+      lutkan compile model.safetensors -o m.lutkan --calib train.npy --spec auto --max-error 0.05
     """  # noqa: D301
     from lutkan import api
 
@@ -110,7 +115,10 @@ def compile(
     if calib is not None:
         rows = read_rows(calib, width=net.in_features, what="calibration", header=header, drop=split_names(drop))
     if dry_run:
-        _print_plan(net, chosen, rows, bounds, as_json)
+        if isinstance(chosen, str):
+            _print_search(net, rows, bounds, max_error, target_bytes, as_json)
+        else:
+            _print_plan(net, chosen, rows, bounds, as_json)
         return
     with working("compiling and verifying"):
         artifact = api.compile(
@@ -123,7 +131,9 @@ def compile(
         print(_text(path, net, artifact))
 
 
-def _spec(text: str) -> Spec:
+def _spec(text: str) -> Spec | str:
+    if text == AUTO:
+        return AUTO
     if not text.endswith(".json"):
         try:
             return resolve_spec(text)
@@ -160,6 +170,36 @@ def table_bytes(artifact: Artifact) -> list[tuple[str, str, int]]:
             nbytes = sum(array.nbytes for path, array in arrays.items() if path.startswith(f"s{index}."))
             found.append((step.name or f"step {index}", kinds, nbytes))
     return found
+
+
+def _print_search(
+    net: Network, rows: F32 | None, domain: object, max_error: float | None, target_bytes: int | None, as_json: bool
+) -> None:
+    """Print what a search tries and what it would take."""
+    from lutkan.search import pareto_table, search_spec
+
+    with working("searching"):
+        found = search_spec(net, *calibration_rows(net, rows, domain), max_error=max_error, target_bytes=target_bytes)
+    tried = pareto_table(found)
+    if as_json:
+        print_json({"criterion": found.criterion, "met": found.met, "rows": found.rows, "pareto": tried})
+        return
+    lines = [("", "bytes", "max error", "mean error", "equal", "ns a row (model)")]
+    for number, row in enumerate(tried, start=1):
+        share = f"{100 * row['agreement']:.2f} %"
+        cells = (
+            count(row["bytes"]),
+            figure(row["max_abs"]),
+            figure(row["mae"]),
+            share,
+            count(round(row["estimated_ns"])),
+        )
+        lines.append((f"{number}{' *' if row['chosen'] else ''}", *cells))
+    print(table(lines))
+    for number, row in enumerate(tried, start=1):
+        print(wrapped(f"{number}: {'; '.join(row['layers'])}"))
+    taken = "* is taken" if found.met else "* is the most exact"
+    print(wrapped(f"{taken}: {found.criterion}; errors measured on {count(found.rows)} rows"))
 
 
 def _print_plan(net: Network, spec: Spec, rows: F32 | None, domain: object, as_json: bool) -> None:
@@ -203,6 +243,8 @@ def _result(path: Path, artifact: Artifact) -> dict[str, Any]:
         "source": artifact.manifest["source"],
         "calibration": artifact.manifest["calibration"],
         "verification": artifact.manifest["verification"],
+        "certificate": artifact.manifest["certificate"],
+        **({"search": artifact.manifest["search"]} if "search" in artifact.manifest else {}),
     }
 
 
@@ -227,5 +269,17 @@ def _text(path: Path, net: Network, artifact: Artifact) -> str:
             f"mean {figure(found['mae'])}, equal decisions {100 * found['agreement']:.2f} %"
         )
     )
+    lines.append(wrapped(_certified(artifact)))
     lines.append(f"{path}: {count(artifact.nbytes)} bytes")
     return "\n".join(lines)
+
+
+def _certified(artifact: Artifact) -> str:
+    """Say what the manifest certifies."""
+    certificate = artifact.manifest["certificate"]
+    if certificate["max_abs"] is None:
+        return f"no certified bound: {certificate['reason']}"
+    low, high = certificate["domain"]
+    bound, measured = certificate["max_abs"], artifact.manifest["verification"]["max_abs"]
+    ratio = f", {bound / measured:.1f} times what was measured" if measured > 0 else ""
+    return f"certified for all inputs in [{low:g}, {high:g}]: error at most {figure(bound)}{ratio}"

@@ -1,7 +1,14 @@
 """From the network IR to tables: specs, sampling, quantization, compilation."""
 
 from lutkan.tables.basis import BasisValues
-from lutkan.tables.compile import calibration_rows, compile_network, table_domain
+from lutkan.tables.compile import (
+    assemble,
+    calibration_rows,
+    compile_layer,
+    compile_network,
+    input_domain,
+    table_domain,
+)
 from lutkan.tables.plan import BaseValues, BranchPlan, LayerPlan, plan_network
 from lutkan.tables.segment import SegmentValues
 from lutkan.tables.spec import NAMED_SPECS, BasisSpec, LayerSpec, SegmentSpec, Spec, resolve_spec
@@ -17,8 +24,11 @@ __all__ = [
     "SegmentSpec",
     "SegmentValues",
     "Spec",
+    "assemble",
     "calibration_rows",
+    "compile_layer",
     "compile_network",
+    "input_domain",
     "plan_network",
     "resolve_spec",
     "table_domain",

@@ -32,7 +32,15 @@ from lutkan.tables.plan import BaseValues, LayerPlan, plan_network
 from lutkan.tables.segment import SegmentValues, as_float32, quantize_segments
 from lutkan.tables.spec import BasisSpec, SegmentSpec, Spec
 
-__all__ = ["SAMPLE_ROWS", "calibration_rows", "compile_network", "table_domain"]
+__all__ = [
+    "SAMPLE_ROWS",
+    "assemble",
+    "calibration_rows",
+    "compile_layer",
+    "compile_network",
+    "input_domain",
+    "table_domain",
+]
 
 F64 = NDArray[np.float64]
 #: Rows that stand in for calibration data when there are none, drawn from the input domain with seed 0.
@@ -63,12 +71,27 @@ def calibration_rows(net: Network, calibration: object, domain: object) -> tuple
             row, column = (int(v) for v in np.argwhere(~usable)[0])
             raise InputError(f"calibration[{row}, {column}] is {X[row, column]}", "finite float32 numbers")
         return X, True
-    low, high = _input_domain(net, domain)
+    low, high = input_domain(net, domain)
     rng = np.random.default_rng(0)
     return rng.uniform(low, high, size=(SAMPLE_ROWS, net.in_features)), False
 
 
-def _input_domain(net: Network, domain: object) -> tuple[F64, F64]:
+def input_domain(net: Network, domain: object, *, points: bool = False) -> tuple[F64, F64]:
+    """Return the ends of every input, float64 [in] each.
+
+    Parameters
+    ----------
+    net : Network
+    domain : (low, high) or None
+        Numbers or arrays [in]; None is the core grid of the first layer.
+    points : bool
+        Whether both ends of an input may be the same number.
+
+    Raises
+    ------
+    SpecError
+        A malformed domain.
+    """
     n = net.in_features
     if domain is None:
         core = net.layers[0].core()
@@ -82,8 +105,9 @@ def _input_domain(net: Network, domain: object) -> tuple[F64, F64]:
     except (TypeError, ValueError) as error:
         raise SpecError(f"domain = {domain!r}", f"(low, high), numbers or arrays of {n}") from error
     largest = np.finfo(np.float32).max
-    if not ((low < high).all() and low.min() >= -largest and high.max() <= largest):
-        raise SpecError(f"domain = {domain!r}", "finite float32 bounds with low < high")
+    ordered = low <= high if points else low < high
+    if not (ordered.all() and low.min() >= -largest and high.max() <= largest):
+        raise SpecError(f"domain = {domain!r}", f"finite float32 bounds with low {'<=' if points else '<'} high")
     return low, high
 
 
@@ -110,11 +134,41 @@ def compile_network(net: Network, spec: Spec, rows: F64, calibrated: bool) -> Ar
         The spec cannot be honoured for this network.
     """
     trace = net.trace(rows)
-    plans = {plan.step: plan for plan in plan_network(net, spec, trace)}
+    plans = plan_network(net, spec, trace)
+    return assemble(net, spec, plans, [compile_layer(plan) for plan in plans], trace, calibrated)
+
+
+def assemble(
+    net: Network,
+    spec: Spec,
+    plans: Sequence[LayerPlan],
+    layers: Sequence[KANOp],
+    trace: Sequence[F64],
+    calibrated: bool,
+) -> Artifact:
+    """Put compiled KAN layers together with the steps between them.
+
+    Parameters
+    ----------
+    net : Network
+    spec : Spec
+        What the layers were compiled from; the manifest names it.
+    plans, layers : sequences, one entry a KAN layer
+    trace : list of float64 arrays
+        `net.trace(rows)`.
+    calibrated : bool
+        As in `compile_network`.
+
+    Raises
+    ------
+    SpecError
+        A step between layers has no exact float32 form.
+    """
+    compiled = {plan.step: op for plan, op in zip(plans, layers, strict=True)}
     steps: list[Op] = []
     width = net.in_features
     for index, step in enumerate(net.steps):
-        steps.append(_kan_op(plans[index]) if isinstance(step, KANLayer) else _glue_op(step, width, f"step {index}"))
+        steps.append(compiled[index] if index in compiled else _glue_op(step, width, f"step {index}"))
         width = step.out_features(width)
     program = Program(net.in_features, tuple(steps))
     info: dict[str, Any] = {
@@ -127,9 +181,9 @@ def compile_network(net: Network, spec: Spec, rows: F64, calibrated: bool) -> Ar
             "edges": net.edges,
         },
         "calibration": {
-            "rows": len(rows) if calibrated else 0,
-            "seeded_rows": 0 if calibrated else len(rows),
-            "outside_share": [_outside_share(plan, trace) for plan in plans.values()],
+            "rows": len(trace[0]) if calibrated else 0,
+            "seeded_rows": 0 if calibrated else len(trace[0]),
+            "outside_share": [_outside_share(plan, trace) for plan in plans],
         },
     }
     return Artifact(program, info)
@@ -156,7 +210,14 @@ def table_domain(values: SegmentValues | BasisValues) -> tuple[NDArray[Any], NDA
     return values.fold if values.fold is not None else (values.low, values.low + values.segments * values.width)
 
 
-def _kan_op(plan: LayerPlan) -> KANOp:
+def compile_layer(plan: LayerPlan) -> KANOp:
+    """Quantize a planned KAN layer.
+
+    Raises
+    ------
+    SpecError
+        The spec cannot be honoured for this layer.
+    """
     layer = plan.layer
     n_in, n_out = layer.shape
     where = f"layer {layer.name!r}"

@@ -17,10 +17,12 @@ from lutkan.runtimes import load, reference
 from lutkan.tables import BaseValues, LayerPlan, table_domain
 from lutkan.verify.twin import Plans, branch_input, evaluate_layer, plan_of, trace_twin
 
-__all__ = ["ErrorFigures", "LayerReport", "VerifyReport", "WorstEdge", "verify"]
+__all__ = ["ErrorFigures", "LayerReport", "VerifyReport", "WorstEdge", "decisions", "measured_rows", "verify"]
 
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
+# More would make compiling slow, not the figures better.
+_MEASURED_ROWS = 512
 
 
 @dataclass(frozen=True)
@@ -170,6 +172,18 @@ class VerifyReport:
         return "\n".join(lines)
 
 
+def measured_rows(rows: F64) -> F64:
+    """Return the rows that the figures of a compiled artifact are measured on: at most 512, evenly spread.
+
+    Examples
+    --------
+    >>> measured_rows(np.zeros((10_000, 3))).shape
+    (512, 3)
+    """
+    chosen = np.rint(np.linspace(0, len(rows) - 1, min(len(rows), _MEASURED_ROWS))).astype(np.int64)
+    return rows[chosen]
+
+
 def verify(artifact: Artifact, net: Network, X: object, *, runtime: str = "auto") -> VerifyReport:
     """Compare an artifact with the network it was compiled from.
 
@@ -238,7 +252,7 @@ def _compare(artifact: Artifact, net: Network, x: F64, y: F64) -> VerifyReport:
         mae=float(difference[usable].mean()),
         approximation=_figures(twin[usable] - exact[usable]),
         quantization=_figures(y[usable] - twin[usable]),
-        agreement=float(np.mean(_decisions(y[usable]) == _decisions(exact[usable]))),
+        agreement=float(np.mean(decisions(y[usable]) == decisions(exact[usable]))),
         outputs=tuple(_figures(column) for column in difference[usable].T),
         layers=layers,
         worst_row=worst_row,
@@ -258,7 +272,8 @@ def _figures(difference: F64) -> ErrorFigures:
     return ErrorFigures(float(size.max()), float(size.mean()))
 
 
-def _decisions(y: F64) -> NDArray[Any]:
+def decisions(y: F64) -> NDArray[Any]:
+    """Return what each row decides: the number of its largest output, or whether its only output is positive."""
     return y.argmax(axis=1) if y.shape[1] > 1 else y[:, 0] > 0.0
 
 
