@@ -329,7 +329,8 @@ class RadialTable(IntegerRows):
     def profile(self) -> NDArray[np.uint8] | NDArray[np.int16]:
         """The bump, sampled at the centre of every position: uint8 with 8-bit kernels, int16 with 16-bit ones."""
         rising = np.cumsum(self.profile_steps, dtype=np.int64)
-        return np.concatenate([rising, rising[::-1]]).astype(np.int16 if self.kernel_bits == 16 else np.uint8)
+        whole = np.concatenate([rising, rising[::-1]])
+        return whole.astype(np.int16) if self.kernel_bits == 16 else whole.astype(np.uint8)
 
     @cached_property
     def weights(self) -> NDArray[np.uint8] | NDArray[np.int16]:
@@ -337,7 +338,8 @@ class RadialTable(IntegerRows):
         index = np.arange(self.positions)[:, None] - self.stride * np.arange(self.rows)
         inside = (index >= 0) & (index < self.profile.size)
         weights = np.where(inside, self.profile[np.clip(index, 0, self.profile.size - 1)], 0)
-        return np.pad(weights, ((0, 0), (0, self.taps - self.rows))).astype(self.profile.dtype)
+        padded = np.pad(weights, ((0, 0), (0, self.taps - self.rows)))
+        return padded.astype(np.int16) if self.kernel_bits == 16 else padded.astype(np.uint8)
 
 
 @dataclass(frozen=True, eq=False)

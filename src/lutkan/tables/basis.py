@@ -38,6 +38,9 @@ _SQUASH_DOMAIN = {"tanh": 6.0, "sigmoid": 12.0}
 _BUMP_RATIO = 1e4
 # Rows an input up to which codes are fitted unasked; the time grows with their cube.
 _MOST_FITTED = 256
+# Edges times calibration rows that a fit may take, and the fewest rows.
+_FIT_WORK = 1 << 29
+_FEWEST_FITTED = 256
 # Rows that a folded base branch may add on each side, in multiples of the core grid's intervals.
 _MOST_EXTENSION = 2
 _FREE_EXTENSION = 2
@@ -98,7 +101,8 @@ class BasisValues:
             y = y + excess[0] @ ((c[:, apart] - c[:, 0]) / apart) + excess[1] @ ((c[:, -1] - c[:, -1 - apart]) / apart)
         if self.base is not None and self.base_weight is not None and self.fold is not None:
             beyond = (x < self.fold[0]) | (x > self.fold[1])
-            fit = np.einsum("nir,ir->ni", features, np.broadcast_to(self.base_rows, (x.shape[1], features.shape[2])))
+            rows = np.broadcast_to(np.asarray(self.base_rows), (x.shape[1], features.shape[2]))
+            fit = np.einsum("nir,ir->ni", features, rows)
             y = y + np.where(beyond, functions.apply(self.base, x) - fit, 0.0) @ self.base_weight
         return y
 
@@ -401,11 +405,11 @@ def quantize_basis(
     kernel = 16 if spec.coefficient_bits == 16 else 8
     if kernel == 8 and n_in > MAX_INPUTS_INT8:
         raise SpecError(f"{where}: {n_in} inputs", f"at most {MAX_INPUTS_INT8} with 8-bit coefficients")
-    if _will_fit(spec, values.seen, values.coefficients.shape[1]):
-        seen = values.seen
+    seen = _rows_to_fit(spec, values.seen, values.shape, values.coefficients.shape[1])
+    if seen is not None:
 
         def row_weights(i: int) -> F64:
-            return values.of_input(i).row_weights(seen[:, i : i + 1])[:, 0]  # type: ignore[index]
+            return values.of_input(i).row_weights(seen[:, i : i + 1])[:, 0]
 
         rounded = fit_codes(values.coefficients, row_weights, spec.coefficient_bits, residual)
     else:
@@ -420,10 +424,12 @@ def quantize_basis(
     return _table(values, spec, rows, rounded.scale), rounded.residual
 
 
-def _will_fit(spec: BasisSpec, seen: F64 | None, rows: int) -> bool:
-    """Tell whether codes are fitted to calibration rows."""
-    wanted = spec.rounding == "fit" or (spec.rounding == "auto" and spec.coefficient_bits < 8 and rows <= _MOST_FITTED)
-    return wanted and seen is not None and len(seen) > 0
+def _rows_to_fit(spec: BasisSpec, seen: F64 | None, shape: tuple[int, int], rows: int) -> F64 | None:
+    """Return the calibration rows that the codes of a table are fitted to, fewer for more edges; None to round."""
+    worth_it = spec.coefficient_bits <= 8 and rows <= _MOST_FITTED
+    if seen is None or not len(seen) or spec.rounding == "nearest" or (spec.rounding == "auto" and not worth_it):
+        return None
+    return seen[spread(len(seen), max(_FEWEST_FITTED, _FIT_WORK // (shape[0] * shape[1])))]
 
 
 def _table(values: BasisValues, spec: BasisSpec, rows: dict[str, Any], scale: F64) -> IntegerRows:
@@ -437,7 +443,8 @@ def _table(values: BasisValues, spec: BasisSpec, rows: dict[str, Any], scale: F6
     bits = spec.resolved_position_bits
     offsets = (np.arange(1 << bits) + 0.5) / (1 << bits)
     rounded = round_to_sum(bspline.uniform_weights(offsets, values.degree), WEIGHT_SUM[kernel])
-    weights = np.pad(rounded, ((0, 0), (0, 4 - rounded.shape[1]))).astype(np.int16 if kernel == 16 else np.uint8)
+    padded = np.pad(rounded, ((0, 0), (0, 4 - rounded.shape[1])))
+    weights = padded.astype(np.int16) if kernel == 16 else padded.astype(np.uint8)
     base_q = base_scale = base_rows = fold_low = fold_high = None
     if values.base is not None and values.base_weight is not None and values.fold is not None:
         base = round_nearest(values.base_weight, kernel)
@@ -484,7 +491,7 @@ def _radial_table(
         inverse=np.array([1.0 / step], dtype=np.float32),
         positions=2 * half + stride * (basis.size - 1),
         stride=stride,
-        profile_steps=steps.astype(np.uint8 if steps.max() <= 255 else np.uint16),
+        profile_steps=steps.astype(np.uint8) if steps.max() <= 255 else steps.astype(np.uint16),
     )
 
 
@@ -553,9 +560,10 @@ def _round_product(
     function: str, weight: F64, spec: BasisSpec, rows: F64 | None, residual: F64 | None
 ) -> tuple[int, Rounded]:
     bits = max(spec.coefficient_bits, 8)
-    if not _will_fit(spec, rows, 1):
+    seen = _rows_to_fit(spec, rows, weight.shape, 1)  # type: ignore[arg-type]
+    if seen is None:
         return bits, round_nearest(weight, bits)
-    values = functions.apply(function, rows)  # type: ignore[arg-type]
+    values = functions.apply(function, seen)
 
     def column(i: int) -> F64:
         return values[:, i : i + 1]

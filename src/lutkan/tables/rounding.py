@@ -27,6 +27,8 @@ _DAMPING = 0.02
 _REACH = 0.5
 # Weight of coefficients that no calibration row asks for when a scale is chosen by weight.
 _UNSEEN = 1e-2
+# Beyond this the squares of weights are no longer worth summing up.
+_HUGE = 1e30
 _SHRINKS = np.linspace(0.3, 1.0, 29)
 
 
@@ -72,7 +74,8 @@ def fit_codes(coefficients: F64, weights: Callable[[int], F64], bits: int, resid
     ----------
     coefficients : float64 [in, rows, out]
     weights : callable
-        Input -> float64 [N, rows], what multiplies its rows on every calibration row.
+        Input -> float64 [N, rows], what multiplies its rows on every calibration row. What is huge or not finite
+        counts as 0.
     bits : int
     residual : float64 [N, out], optional
         Error that is there already.
@@ -81,7 +84,7 @@ def fit_codes(coefficients: F64, weights: Callable[[int], F64], bits: int, resid
     flat = coefficients.reshape(-1, n_out)
     scales = [_peak_scale(flat, bits)]
     if bits < 8:  # by coefficients alone, and by what the rows ask for: the fit tells which one is better
-        asked = np.concatenate([np.square(weights(i)).mean(axis=0) for i in range(n_in)])
+        asked = np.concatenate([np.square(_usable(weights(i))).mean(axis=0) for i in range(n_in)])
         by_rows = asked[:, None] + _UNSEEN * max(float(asked.max()), 1e-30)
         scales = [_clipped_scale(flat, np.ones_like(by_rows), bits), _clipped_scale(flat, by_rows, bits)]
     scale = np.concatenate(scales)
@@ -90,13 +93,17 @@ def fit_codes(coefficients: F64, weights: Callable[[int], F64], bits: int, resid
     start = 0.0 if residual is None else np.tile(residual, len(scales)) / scale
     error = np.zeros((len(weights(0)), scale.size)) + start
     for i in range(n_in):
-        seen = weights(i)
+        seen = _usable(weights(i))
         codes[i] = _fit_input(exact[i], seen, error, bits)
         error += seen @ (codes[i] - exact[i])
     error *= scale
     size = np.square(error).sum(axis=0).reshape(len(scales), n_out)
     best = size.argmin(axis=0) * n_out + np.arange(n_out)
     return Rounded(_codes(codes[..., best], bits), scale[best], error[:, best])
+
+
+def _usable(weights: F64) -> F64:
+    return np.where(np.abs(weights) < _HUGE, weights, 0.0)
 
 
 def _fit_input(exact: F64, seen: F64, error: F64, bits: int) -> F64:

@@ -134,7 +134,7 @@ class BasisSpec:
         Domain of the projection; None takes the calibrated range, or the interval where the edges live.
     rounding : {"auto", "nearest", "fit"}
         Whether every coefficient takes the nearest code, or codes are fitted to the calibration rows so that their
-        errors cancel; a fitted code is at most one step off. "auto" fits below 8 bits.
+        errors cancel; a fitted code is at most one step off. "auto" fits codes of 8 bits and fewer.
     keep_masked : bool
         Keep inputs and outputs without a live edge.
 

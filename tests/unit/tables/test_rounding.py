@@ -67,6 +67,15 @@ def test_an_input_that_no_row_reaches_keeps_its_nearest_codes():
     np.testing.assert_array_equal(fitted.codes[3], np.rint(COEFFICIENTS[3] / fitted.scale))
 
 
+def test_weights_that_are_no_use_are_left_out():
+    weights = WEIGHTS.copy()
+    weights[:, 0], weights[:, 1], weights[:, 2] = np.inf, np.nan, 1e200
+    fitted = fit_codes(COEFFICIENTS, lambda i: weights[i], 4)
+    zeros = np.where(np.arange(300)[None, :, None] < 3, 0.0, weights)
+    np.testing.assert_array_equal(fitted.codes, fit_codes(COEFFICIENTS, lambda i: zeros[i], 4).codes)
+    assert np.isfinite(fitted.residual).all()
+
+
 def test_an_error_that_is_there_already_is_made_good():
     before = np.full((300, 6), 0.5)
     alone = fit_codes(COEFFICIENTS, lambda i: WEIGHTS[i], 8)
@@ -86,9 +95,9 @@ def wide(seed: int) -> tuple[lutkan.Network, np.ndarray]:
     return net, np.clip(rng.normal(-0.6, 0.2, size=(400, 40)), -1, 1)
 
 
-def test_four_bits_are_fitted_unasked_and_eight_are_not():
+def test_eight_bits_are_fitted_unasked_and_sixteen_are_not():
     net, X = wide(0)
-    for bits, chosen in ((4, "fit"), (8, "nearest"), (16, "nearest")):
+    for bits, chosen in ((4, "fit"), (8, "fit"), (16, "nearest")):
         default = lutkan.compile(net, BasisSpec(bits), calibration=X)
         same = lutkan.compile(net, BasisSpec(bits, rounding=chosen), calibration=X)
         other = lutkan.compile(net, BasisSpec(bits, rounding="nearest" if chosen == "fit" else "fit"), calibration=X)
