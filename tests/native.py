@@ -107,8 +107,8 @@ def build_driver(build: str, folder: Path) -> Path:
 class Kernels:
     """The kernels of an instruction set in a running driver; one that died is started again by the next call."""
 
-    def __init__(self, build: str, isa: str, folder: Path) -> None:
-        self._command = [str(build_driver(build, folder)), isa]
+    def __init__(self, build: str, isa: str, folder: Path, emulator: tuple[str, ...] = ()) -> None:
+        self._command = [*emulator, str(build_driver(build, folder)), isa]
         if build == "aarch64" and HERE != "aarch64":
             self._command = ["qemu-aarch64", "-cpu", "max", *self._command]
         self._process: subprocess.Popen[bytes] | None = None

@@ -1,4 +1,4 @@
-/* Calls kernels for tests/native.py: requests on stdin, results on stdout. Usage: native_driver ISA
+/* Calls kernels for tests/native.py: requests on stdin, results on stdout. Usage: native_driver ISA ("" for the best one)
  *
  * Request: the kernel's name in 32 bytes, uint32 number of arguments, then an argument: uint32 kind, uint64 size, and
  * the bytes. Result: int64 (what the function returned, else 0), then all arrays in their order.
@@ -165,13 +165,14 @@ static int64_t call(const lk_kernels *k, const char *name, const argument *a) {
                                                                              F(9), a[10].array, N(11));
     else if (IS(dense8))
         (k->dense8 != NULL ? k->dense8 : lk_dense8_serial)(a[0].array, N(1), I8(2), N(3), N(4), N(5), I32(6));
+    else if (IS(name)) snprintf((char *)a[0].array, a[0].size, "%s", k->name);
     else fail("an unknown kernel");
     return 0;
 }
 
 int main(int count, char **words) {
     if (count != 2) fail("usage: native_driver ISA");
-    const lk_kernels *kernels = lk_find_kernels(words[1]);
+    const lk_kernels *kernels = lk_find_kernels(words[1][0] == 0 ? NULL : words[1]);
     if (kernels == NULL) return 3;
     put("", 1);
     fflush(stdout);
