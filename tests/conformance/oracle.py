@@ -26,6 +26,7 @@ from lutkan.artifact.program import (
     RadialTable,
     SegmentTable,
     SelectOp,
+    SplineTable,
 )
 from lutkan.numerics import float32
 
@@ -119,6 +120,8 @@ def _kan(op: KANOp, x: Row) -> Row:
             for i, v in enumerate(seen):
                 for o in range(len(sums)):
                     sums[o] = sums[o] + _edge(branch.table, v, i, o)
+        elif isinstance(branch.table, SplineTable):
+            _add_spline(branch.table, seen, sums)
         elif isinstance(branch.table, ProductTable):
             _add_product(branch.table, seen, sums)
         else:
@@ -296,3 +299,36 @@ def _add_product(table: ProductTable, x: Row, sums: Row) -> None:
         for o in range(len(sums)):
             if not inside:
                 sums[o] = sums[o] + (F(weight(i, o)) * value) * table.scale[o]
+
+
+def _add_spline(table: SplineTable, x: Row, sums: Row) -> None:
+    end, count = F(table.segments), table.rows.shape[1]
+    places = []
+    for i, v in enumerate(x):
+        at = i if len(table.low) > 1 else 0
+        place = (v - table.low[at]) * table.inverse[at]
+        places.append(place)
+        held = max(min(place, end), F(0.0))
+        s = min(math.floor(held), table.segments - 1)
+        u, weights = held - F(s), [F(1.0)]
+        for p in range(1, table.degree + 1):
+            grown, carried = [], F(0.0)
+            for r in range(p):
+                m = (u + F(p - 1 - r)) / F(p)
+                grown.append(carried + (F(1.0) - m) * weights[r])
+                carried = m * weights[r]
+            weights = [*grown, carried]
+        for t, weight in enumerate(weights):
+            row = s - table.shift + t
+            for o in range(len(sums)):
+                if 0 <= row < count:
+                    sums[o] = sums[o] + table.rows[i, row, o] * weight
+    if table.outside == "linear":
+        d, f = (2, F(0.5)) if table.degree == 3 else (1, F(1.0))
+        for i, place in enumerate(places):
+            for o in range(len(sums)):
+                rows = table.rows[i, :, o]
+                if place < 0:
+                    sums[o] = sums[o] + ((rows[d] - rows[0]) * f) * place
+                if place > end:
+                    sums[o] = sums[o] + ((rows[count - 1] - rows[count - 1 - d]) * f) * (place - end)
