@@ -12,7 +12,11 @@
 
 #include <string.h>
 
-#define X86 (defined(__x86_64__) || defined(_M_X64))
+#if defined(__x86_64__) || defined(_M_X64)
+#define X86 1
+#else
+#define X86 0
+#endif
 
 #if defined(__linux__)
 #include <sys/auxv.h>

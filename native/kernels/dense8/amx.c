@@ -1,7 +1,7 @@
 /* AMX: one tdpbusd multiplies 16 rows by 64 bytes with 64 bytes by 16 outputs. */
 #include "dense8.h"
 
-#if defined(__AMX_INT8__) && defined(__AVX512F__)
+#if (defined(__AMX_INT8__) || defined(__AMXINT8__)) && defined(__AVX512F__) /* gcc, clang before 16 */
 #include <immintrin.h>
 
 void lk_spread8_amx(const uint32_t *s, const uint32_t *w, size_t inputs, size_t groups, uint32_t shift, uint32_t depth,

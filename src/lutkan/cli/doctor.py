@@ -69,6 +69,7 @@ def _examine() -> dict[str, Any]:
         "runtimes": runtimes,
         "native_kernels": isa is not None,
         "native_isa": isa,
+        "native_isas": _isas(),
         "packages": {name: _version(name) for name in _PACKAGES},
     }
 
@@ -92,6 +93,13 @@ def _version(distribution: str) -> str | None:
         return metadata.version(distribution)
     except metadata.PackageNotFoundError:
         return None
+
+
+def _isas() -> list[str]:
+    """Return the instruction sets that the native kernels can use here, best first."""
+    from lutkan.runtimes import native
+
+    return [] if native.missing() else native.available_isas()
 
 
 def _try_runtimes() -> tuple[dict[str, str], str | None]:
@@ -148,7 +156,9 @@ def _text(found: dict[str, Any]) -> str:
     lines += ["", "runtimes (all give the same bits; the first that works is taken)"]
     lines += [wrapped(f"{name:<12}{state}", "  ") for name, state in found["runtimes"].items()]
     if found["native_kernels"]:
-        lines.append(f"  native kernels: {found['native_isa']}")
+        others = [isa for isa in found["native_isas"] if isa != found["native_isa"]]
+        choice = f"; LUTKAN_ISA chooses another: {', '.join(others)}" if others else ""
+        lines.append(wrapped(f"native kernels: {found['native_isa']}{choice}", "  "))
     else:
         lines.append("  native kernels: none, this is a pure Python install")
     lines += ["", "optional packages"]

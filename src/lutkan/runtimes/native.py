@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from lutkan.artifact.program import Program
 from lutkan.errors import RuntimeUnavailableError
+from lutkan.runtimes import memory
 from lutkan.runtimes.packing import pack_program, packed_bytes
 
 __all__ = ["available_isas", "missing", "prepare"]
@@ -23,8 +24,10 @@ def missing() -> str:
     """Return what keeps the native runtime from working here, or an empty string."""
     try:
         _extension()
+    except ModuleNotFoundError:
+        return "the compiled kernels (a pure-Python install: get a C and C++ compiler and install lutkan again)"
     except ImportError as error:
-        return f"the compiled kernels (this is a pure-Python install: {error})"
+        return f"the compiled kernels anew (those here do not load: {error})"
     return ""
 
 
@@ -54,7 +57,8 @@ def prepare(program: Program) -> tuple[Callable[[F32, F32], int], int, str]:
     Raises
     ------
     RuntimeUnavailableError
-        LUTKAN_ISA names an instruction set that is unknown or not available here.
+        LUTKAN_ISA names an instruction set that is unknown or not available here, or the tables take more memory than
+        is free.
     """
     extension = _extension()
     wanted = os.environ.get("LUTKAN_ISA", "")
@@ -64,4 +68,5 @@ def prepare(program: Program) -> tuple[Callable[[F32, F32], int], int, str]:
         )
     ops: list[dict[str, Any]] = pack_program(program)
     network = extension.Network(program.in_features, program.out_features, ops, wanted)
+    memory.require("a row's working memory in the native runtime", network.workspace)
     return network.run, packed_bytes(ops), network.isa

@@ -40,6 +40,21 @@ def test_pure_python_is_said_plainly_where_there_are_no_native_kernels(run, monk
     assert "pure Python" not in run("doctor").stdout
 
 
+def test_instruction_sets_are_listed(run, monkeypatch):
+    if available_runtimes()["native"]:
+        pytest.skip("needs the compiled kernels")
+    isas = runtimes.native.available_isas()
+    monkeypatch.setenv("LUTKAN_ISA", "serial")
+    found = json.loads(run("doctor", "--json").stdout)
+    assert found["native_isa"] == "serial" and found["native_isas"] == isas and found["runtimes"]["native"] == "works"
+    text = " ".join(run("doctor").stdout.split())
+    assert "native kernels: serial" + "; LUTKAN_ISA chooses another: " * (len(isas) > 1) + ", ".join(isas[:-1]) in text
+    monkeypatch.setenv("LUTKAN_ISA", "nonsense")
+    result = run("doctor")
+    assert result.exit_code == 1
+    assert "fails: LUTKAN_ISA='nonsense' is not available here; allowed: " in " ".join(result.stdout.split())
+
+
 def test_an_absent_runtime_is_told_with_its_reason(run, monkeypatch):
     states = {name: "" if name == "reference" else "package xyz" for name in RUNTIMES}
     monkeypatch.setattr(runtimes.model, "available_runtimes", lambda: states)
