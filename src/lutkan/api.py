@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from lutkan.artifact import Artifact
 from lutkan.errors import InputError, SpecError
 from lutkan.ir import Network
-from lutkan.search import search_spec
+from lutkan.search import figures_bytes, search_spec
 from lutkan.tables import LayerSpec, Spec, calibration_rows, compile_network, resolve_spec
 from lutkan.verify import certificate_work, certify, measured_rows, verify, with_golden
 
@@ -92,18 +92,22 @@ def compile(
 
     if isinstance(spec, str) and spec == "auto":
         found = search_spec(
-            net, rows, calibrated, max_error=max_error, target_bytes=target_bytes, on_progress=on_progress
+            net,
+            rows,
+            calibrated,
+            max_error=max_error,
+            target_bytes=target_bytes,
+            reserve=figures_bytes(net),
+            on_progress=on_progress,
         )
         more = {"search": found.to_json()}
-        for candidate in found.ranked():  # the figures of the search take bytes themselves
+        smallest = None
+        for candidate in found.ranked():
             artifact = finish(found.artifacts[candidate.spec], more)
             if target_bytes is None or artifact.nbytes <= target_bytes:
                 return artifact
-        small = min(found.measured, key=lambda c: c.bytes)
-        raise SpecError(
-            f"target_bytes = {target_bytes}: the smallest file found takes {small.bytes} bytes before its figures",
-            "more bytes",
-        )
+            smallest = min(artifact.nbytes, smallest or artifact.nbytes)
+        raise SpecError(f"target_bytes = {target_bytes}: {smallest} bytes are needed with all figures", "more bytes")
     artifact = finish(with_golden(compile_network(net, resolve_spec(spec), rows, calibrated), rows), {})
     error = artifact.info["verification"]["max_abs"]
     if max_error is not None and error > max_error:

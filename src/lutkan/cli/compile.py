@@ -94,7 +94,7 @@ def compile(
     \b
     Example:
       lutkan compile model.safetensors -o m.lutkan --calib train.npy
-      lutkan compile model.safetensors -o m.lutkan --calib train.npy --spec auto --max-error 0.05
+      lutkan compile m.pt -o m.lutkan --calib X.npy --spec auto --max-error 0.05
     """  # noqa: D301
     from lutkan import api
 
@@ -176,10 +176,16 @@ def _print_search(
     net: Network, rows: F32 | None, domain: object, max_error: float | None, target_bytes: int | None, as_json: bool
 ) -> None:
     """Print what a search tries and what it would take."""
-    from lutkan.search import pareto_table, search_spec
+    from lutkan.search import figures_bytes, pareto_table, search_spec
 
     with working("searching"):
-        found = search_spec(net, *calibration_rows(net, rows, domain), max_error=max_error, target_bytes=target_bytes)
+        found = search_spec(
+            net,
+            *calibration_rows(net, rows, domain),
+            max_error=max_error,
+            target_bytes=target_bytes,
+            reserve=figures_bytes(net),
+        )
     tried = pareto_table(found)
     if as_json:
         print_json({"criterion": found.criterion, "met": found.met, "rows": found.rows, "pareto": tried})

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,9 +28,10 @@ from lutkan.search.cost import estimated_ns
 from lutkan.tables import BasisSpec, LayerPlan, Spec, assemble, compile_layer, plan_network
 from lutkan.verify import decisions, measured_rows, with_golden
 
-__all__ = ["Candidate", "SearchResult", "pareto_table", "search_spec"]
+__all__ = ["Candidate", "SearchResult", "figures_bytes", "pareto_table", "search_spec"]
 
 F64 = NDArray[np.float64]
+_T = TypeVar("_T")
 #: Without a limit: the largest error as a part of the standard deviation of the model's outputs.
 DEFAULT_SHARE = 0.01
 
@@ -42,6 +43,9 @@ _INTERVALS = (8, 16, 64, 128)
 _FRONTIER = 64
 _MEASURED = 16
 _REFINED = 6
+# Rows of the Pareto table that a manifest holds, and the bytes of figures without and with each layer.
+_LISTED = 16
+_FIGURES_BYTES = (1100, 350)
 # Rounding to b bits instead of 8 costs at least this part of 2^(8 - b) times the error, fitted codes included.
 _FIT_GAIN = 0.2
 
@@ -54,7 +58,7 @@ class Candidate:
     ----------
     spec : Spec
     bytes : int
-        Size of the file, without the figures that compiling adds to its manifest.
+        Size of the file, with what was reserved for the figures that compiling adds to its manifest.
     max_abs, mae : float
         |artifact - model| on the calibration rows of the search.
     agreement : float
@@ -138,9 +142,21 @@ class SearchResult:
                     _three(c.estimated_ns),
                     "; ".join(c.layers),
                 ]
-                for c in self.pareto
+                for c in _thin(list(self.pareto), _LISTED)
             ],
         }
+
+
+def figures_bytes(net: Network) -> int:
+    """Return about how many bytes the figures of a search and a certificate add to a manifest.
+
+    Examples
+    --------
+    >>> import lutkan
+    >>> figures_bytes(lutkan.import_model({"cheby_coeffs": np.ones((2, 1, 3), dtype=np.float32)}))
+    1450
+    """
+    return _FIGURES_BYTES[0] + _FIGURES_BYTES[1] * len(net.layers)
 
 
 def _three(value: float) -> float:
@@ -183,6 +199,7 @@ def search_spec(
     *,
     max_error: float | None = None,
     target_bytes: int | None = None,
+    reserve: int = 0,
     on_progress: Callable[[str], None] | None = None,
 ) -> SearchResult:
     """Choose a spec layer by layer.
@@ -200,6 +217,8 @@ def search_spec(
         Take the most exact one whose file is at most that large. With both limits given, the smallest that meets both.
         With none, the smallest whose largest error is at most 1 % of the standard deviation of the model's outputs,
         or the most exact one where none is.
+    reserve : int
+        Bytes that will be added to the file; see `figures_bytes`.
     on_progress : callable, optional
         Called with a short text before every step that takes time.
 
@@ -214,7 +233,7 @@ def search_spec(
     InputError
         The model is not finite on the rows.
     """
-    search = _Search(net, rows, calibrated, on_progress or (lambda text: None))
+    search = _Search(net, rows, calibrated, reserve, on_progress or (lambda text: None))
     limit, criterion = max_error, ""
     if max_error is None and target_bytes is None:
         limit = DEFAULT_SHARE * search.spread
@@ -314,8 +333,8 @@ class _Option:
 class _Search:
     """State of one search: the options of every layer, and the combinations measured so far."""
 
-    def __init__(self, net: Network, rows: F64, calibrated: bool, tell: Callable[[str], None]) -> None:
-        self.net, self.rows, self.calibrated, self.tell = net, rows, calibrated, tell
+    def __init__(self, net: Network, rows: F64, calibrated: bool, reserve: int, tell: Callable[[str], None]) -> None:
+        self.net, self.rows, self.calibrated, self.reserve, self.tell = net, rows, calibrated, reserve, tell
         self.trace = net.trace(rows)
         # Artifact and model see float32 numbers, as in `verify`.
         self.x = measured_rows(rows).astype(np.float32)
@@ -504,7 +523,7 @@ class _Search:
             error = np.nan_to_num(np.abs(y - self.exact), nan=np.inf)
         found = Candidate(
             spec,
-            artifact.nbytes,
+            artifact.nbytes + self.reserve,
             float(error.max()),
             float(error.mean()),
             float(np.mean(decisions(y) == decisions(self.exact))),
@@ -538,11 +557,11 @@ def _undominated(combinations: list[tuple[_Option, ...]]) -> list[tuple[_Option,
     return kept
 
 
-def _thin(combinations: list[tuple[_Option, ...]], most: int) -> list[tuple[_Option, ...]]:
+def _thin(entries: list[_T], most: int) -> list[_T]:
     """Return at most `most` of them, evenly spread, both ends included."""
-    if len(combinations) <= most:
-        return combinations
-    return [combinations[int(i)] for i in np.rint(np.linspace(0, len(combinations) - 1, most))]
+    if len(entries) <= most:
+        return entries
+    return [entries[int(i)] for i in np.rint(np.linspace(0, len(entries) - 1, most))]
 
 
 def _spec_of(specs: Sequence[BasisSpec], names: tuple[str, ...]) -> Spec:
