@@ -70,4 +70,4 @@ def spec() -> lutkan.Spec:
 
 if __name__ == "__main__":
     rows = np.random.default_rng(1).normal(size=(300, 5))
-    print(lutkan.compile(network(), spec(), calibration=rows).save(sys.argv[1]))
+    lutkan.compile(network(), spec(), calibration=rows).save(sys.argv[1])
