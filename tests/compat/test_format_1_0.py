@@ -8,11 +8,12 @@ import pytest
 import lutkan
 from lutkan.runtimes import available_runtimes
 
-FILES = sorted(Path(__file__).parent.glob("*.lutkan"))
+FOLDER = Path(__file__).parent
+FILES = sorted(FOLDER.glob("*.lutkan"))
 
 
-def test_there_is_one():
-    assert [path.name for path in FILES] == ["segment-1.0.lutkan"]
+def test_they_are_here():
+    assert {"segment-1.0.lutkan", "tables-1.0.lutkan"} <= {path.name for path in FILES}
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
@@ -31,7 +32,7 @@ def test_its_bytes_are_canonical(path):
 
 
 def test_it_holds_every_kind_of_step():
-    program = lutkan.Artifact.open(FILES[0]).program
+    program = lutkan.Artifact.open(FOLDER / "segment-1.0.lutkan").program
     tables = {branch.table.op for step in program.steps if step.op == "kan" for branch in step.branches}
     assert tables == {"segment", "base", "knots", "base_product", "radial", "basis"}
     assert {step.op for step in program.steps} == {"select", "kan", "product", "affine", "activation", "linear"}
