@@ -172,12 +172,13 @@ def _take(where: str, place: Place, members: Mapping[str, NDArray[Any]]) -> NDAr
         raise ArtifactError(f"{where}: array place {str(place)[:80]}", "[member, first element, dimension, ...]")
     if name not in members:
         raise ArtifactError(f"{where}: array place {str(place)[:80]}", f"one of the members {', '.join(members)}")
-    member, start, shape = members[name], numbers[0], numbers[1:]
+    sizes = [int(n) for n in numbers]
+    member, start, shape = members[name], sizes[0], sizes[1:]
     if name not in DTYPES and start == 0 and list(member.shape) == shape:
         return member
-    end = start + math.prod(shape)  # type: ignore[operator,arg-type]
+    end = start + math.prod(shape)
     # Beside a 0 the other dimensions could be of any size; numpy refuses a shape that overflows.
-    large = math.prod(max(n, 1) for n in shape) > MAX_FILE_BYTES  # type: ignore[type-var]
+    large = math.prod(max(n, 1) for n in shape) > MAX_FILE_BYTES
     if name not in DTYPES or member.ndim != 1 or end > member.size or large:
         raise ArtifactError(f"{where}: array place {place}", f"within the member, of shape {list(member.shape)}")
     return member[start:end].reshape(shape)

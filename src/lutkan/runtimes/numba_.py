@@ -124,7 +124,8 @@ def _prepare_table(table: Table, packed: list[NDArray[Any]]) -> Adder:
         return lambda x, sums: _add_base(x, function, dense, sums)
     knots = _keep(np.broadcast_to(table.knots, (table.shape[0], table.segments + 1)), packed)
     width = knots[:, -1] - knots[:, 0]  # type: ignore[index]
-    inverse = _keep(np.divide(table.segments, width, out=np.zeros_like(width), where=width > 0), packed)
+    with np.errstate(over="ignore"):
+        inverse = _keep(np.divide(table.segments, width, out=np.zeros_like(width), where=width > 0), packed)
     q = _keep(table.q, packed)
     factor = np.float32(1.0) if table.edge_scale is None else table.edge_scale[:, None, :]
     with np.errstate(over="ignore"):

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lutkan.artifact.basis import BasisTable, IntegerRows, KnotTable, ProductTable, RadialTable
+from lutkan.artifact.basis import BasisTable, KnotTable, ProductTable, RadialTable
 from lutkan.errors import SpecError
 from lutkan.ir import RSWAF, Activation, BSpline, EdgeBank, GaussianRBF, NamedFunction, PiecewiseLinear
 from lutkan.numerics import bspline, functions
@@ -383,7 +383,7 @@ def _project(group: EdgeGroup, low: F64, width: F64, segments: int, outside: str
 
 def quantize_basis(
     values: BasisValues, spec: BasisSpec, where: str, residual: F64 | None = None
-) -> tuple[IntegerRows, F64 | None]:
+) -> tuple[BasisTable | KnotTable | RadialTable, F64 | None]:
     """Round weights and coefficients to integers, a scale an output.
 
     Parameters
@@ -397,7 +397,7 @@ def quantize_basis(
 
     Returns
     -------
-    IntegerRows
+    BasisTable, KnotTable or RadialTable
     float64 [N, out] or None
         What the layer's tables are off now; None where codes are not fitted.
     """
@@ -432,7 +432,9 @@ def _rows_to_fit(spec: BasisSpec, seen: F64 | None, shape: tuple[int, int], rows
     return seen[spread(len(seen), max(_FEWEST_FITTED, _FIT_WORK // (shape[0] * shape[1])))]
 
 
-def _table(values: BasisValues, spec: BasisSpec, rows: dict[str, Any], scale: F64) -> IntegerRows:
+def _table(
+    values: BasisValues, spec: BasisSpec, rows: dict[str, Any], scale: F64
+) -> BasisTable | KnotTable | RadialTable:
     kernel = 16 if spec.coefficient_bits == 16 else 8
     if values.radial is not None:
         return _radial_table(values, values.radial, spec, rows, scale)

@@ -151,24 +151,33 @@ def _plan_layer(
             compiled = None if op is None else _compiled_table(op, len(plans), IntegerRows)
             fixed = compiled if isinstance(compiled, BasisTable) else None
             candidate = next((b for b in analytic if b.pre == coupling == ()), None)
+            bank = candidate.bank if candidate is not None else None
             if compiled is None:
-                fold = candidate is not None and will_fold(group, candidate.bank, spec)
+                fold = isinstance(bank, EdgeBank) and will_fold(group, bank, spec)
             else:
                 fold = fixed is not None and fixed.base is not None
-            base = candidate.bank.take(inputs, outputs) if fold and candidate is not None else None
+            base = bank.take(inputs, outputs) if fold and isinstance(bank, EdgeBank) else None
             analytic = [b for b in analytic if base is None or b is not candidate]
             values = tabulate_basis(group, base, spec, fixed)
         plans.append(BranchPlan(coupling, values, group))
     for branch in analytic:
-        bank = branch.bank.take(inputs, outputs)
-        plans.append(BranchPlan(branch.pre, _base_values(branch, bank, spec, rows, inputs)))
+        plans.append(BranchPlan(branch.pre, _base_values(branch, spec, rows, inputs, outputs)))
     if not plans:  # every edge is zero; the layer still has to give its bias
         plans.append(BranchPlan((), BaseValues("identity", np.zeros((len(inputs), len(outputs))))))
     return tuple(plans)
 
 
-def _base_values(branch: Branch, bank: EdgeBank, spec: LayerSpec, rows: F64 | None, inputs: I64) -> BaseValues:
-    name = bank.basis.name
+def _function(branch: Branch) -> str:
+    """Return the function of a base branch, or an empty string."""
+    bank = branch.bank
+    named = isinstance(bank, EdgeBank) and bank.role == "base" and isinstance(bank.basis, NamedFunction)
+    return bank.basis.name if named else ""  # type: ignore[attr-defined, union-attr]
+
+
+def _base_values(branch: Branch, spec: LayerSpec, rows: F64 | None, inputs: I64, outputs: I64) -> BaseValues:
+    name, bank = _function(branch), branch.bank.take(inputs, outputs)
+    if not isinstance(bank, EdgeBank):
+        raise TypeError(f"{bank.describe()} is no base branch")
     if rows is None or not len(rows) or isinstance(spec, SegmentSpec):
         return BaseValues(name, bank.weights[:, 0, :])
     for step in branch.pre:
@@ -206,11 +215,11 @@ def _sample_like(group: EdgeGroup, spec: SegmentSpec, table: SegmentTable) -> Se
 def _split(layer: KANLayer, spec: LayerSpec, where: str) -> tuple[list[Branch], list[Branch]]:
     """Split the branches into those that stay analytic and those that are tabulated."""
     branches = [b for b in layer.branches if not _is_zero(b)]
-    bases = [b for b in branches if b.bank.role == "base" and isinstance(b.bank.basis, NamedFunction)]
+    bases = [b for b in branches if _function(b)]
     if not bases or (isinstance(spec, SegmentSpec) and spec.value == "phi"):
         return [], branches
     for branch in bases:
-        require_float32_function(where, branch.bank.basis.name)
+        require_float32_function(where, _function(branch))
     return bases, [b for b in branches if not any(b is base for base in bases)]
 
 

@@ -297,7 +297,7 @@ def _pieces(table: Table) -> int:
     if isinstance(table, (KnotTable, SplineTable)):
         return table.segments * 64
     if isinstance(table, SegmentTable):
-        return table.segments * table.samples * 4
+        return table.segments * 4 * max(table.samples, 96)
     return 1
 
 

@@ -223,7 +223,7 @@ def _bank_bounds(bank: EdgeBank | FunctionBank, low: F64, high: F64, corners_at_
     if isinstance(basis, PiecewiseLinear):
         slopes = np.abs(np.diff(weights, axis=1)) / np.diff(basis.points)[:, None]
         ends = np.concatenate([[-np.inf], basis.points[1:-1], [np.inf]])  # the end segments go on as straight lines
-        touched = (ends[1:] >= low[:, None]) & (ends[:-1] <= high[:, None])
+        touched = _touched(ends[None, :-1], ends[None, 1:], low, high)
         slope = np.where(touched[:, :, None], slopes, 0.0).max(axis=1)
         return slope, _corner_curvature(slope, ends[None], low, high, corners_at_nodes)
     first, second = _basis_bounds(basis, low, high)
@@ -288,7 +288,7 @@ def spline_derivatives(knots: F64, coefficients: F64, degree: int) -> tuple[F64,
 
 def _spline_bounds(basis: BSpline, weights: F64, low: F64, high: F64, corners_at_nodes: bool) -> tuple[F64, F64]:
     knots, degree = basis.extended_knots, basis.degree
-    touched = (knots[:, 1:] >= low[:, None]) & (knots[:, :-1] <= high[:, None])
+    touched = _touched(knots[:, :-1], knots[:, 1:], low, high)
     if degree == 0:
         jumps = np.abs(np.diff(np.pad(weights, ((0, 0), (1, 1), (0, 0))), axis=1)) > 0
         hit = (jumps & ((knots >= low[:, None]) & (knots <= high[:, None]))[:, :, None]).any(axis=1)
@@ -298,6 +298,12 @@ def _spline_bounds(basis: BSpline, weights: F64, low: F64, high: F64, corners_at
     if degree == 1:
         return slope, _corner_curvature(slope, knots, low, high, corners_at_nodes)
     return slope, np.where(touched[:, :, None], curvature, 0.0).max(axis=1)
+
+
+def _touched(start: F64, end: F64, low: F64, high: F64) -> NDArray[np.bool_]:
+    """Tell which intervals share more than a border with [low, high], or hold it where that is a point."""
+    low, high = low[:, None], high[:, None]
+    return ((end > low) & (start < high)) | ((low == high) & (end >= low) & (start <= high))
 
 
 def _corner_curvature(slope: F64, corners: F64, low: F64, high: F64, corners_at_nodes: bool) -> F64:

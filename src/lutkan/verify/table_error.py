@@ -46,7 +46,7 @@ FUNCTION_FLOOR = 1e-34
 _TAIL_PIECES = 512
 _NODES_AN_INTERVAL = 64
 _NODES_A_KNOT_INTERVAL = 48
-_NODES_A_SAMPLE = 4
+_NODES_A_SEGMENT = 96
 # Corners this far from a node, in parts of a piece, still count as lying on it.
 _ALIGNED = 1e-3
 
@@ -91,11 +91,13 @@ class _Extremes:
         self.add_pieces(i, (left, right), (at_nodes[:, :-1], at_nodes[:, 1:]), slack)
 
     def add_pieces(self, i: int, artifact: tuple[F64, F64], model: tuple[F64, F64], slack: F64) -> None:
-        """Take in pieces of input `i`: values at their left and right ends, [out, P] each."""
+        """Take in pieces of input `i`: values at their left and right ends, [out, P] each; slack [out] or [out, P]."""
+        apart = slack if slack.ndim == 2 else 0.0
+        common = slack if slack.ndim == 1 else 0.0
         for held, exact in zip(artifact, model, strict=True):
             error = held - exact
-            self.low[i] = np.minimum(self.low[i], error.min(axis=1) - slack)
-            self.high[i] = np.maximum(self.high[i], error.max(axis=1) + slack)
+            self.low[i] = np.minimum(self.low[i], (error - apart).min(axis=1) - common)
+            self.high[i] = np.maximum(self.high[i], (error + apart).max(axis=1) + common)
         for held in artifact if artifact[0] is not artifact[1] else artifact[:1]:
             self.size[i] = np.maximum(self.size[i], np.maximum(held.max(axis=1), -held.min(axis=1)))
 
@@ -565,20 +567,22 @@ def _segment_error(table: SegmentTable, branches: tuple[Branch, ...], low: F64, 
     knots = np.broadcast_to(table.knots.astype(np.float64), (n_in, segments + 1))
     edges = EdgeFunctions(branches)
     nearest = table.interpolation == "nearest"
-    parts = 2 * _NODES_A_SAMPLE if nearest else _NODES_A_SAMPLE
+    parts = int(np.clip(-(-_NODES_A_SEGMENT // (samples - 1)), 1, 16))
+    parts += parts % 2 if nearest else 0  # codes change half-way between samples
     pieces = (samples - 1) * parts
     alpha = np.arange(pieces + 1) / pieces
     widths = np.diff(knots, axis=1)
     step = widths.max(axis=1) / pieces
-    body = np.maximum(low, knots[:, 0]), np.minimum(high, knots[:, -1])
-    body = np.minimum(*body) - step, np.maximum(*body) + step
-    corners = edges.corners(*body)
+    corners = edges.corners(knots[:, 0], knots[:, -1])
     aligned = all(np.isin(points, row).all() for points, row in zip(corners, knots, strict=True))
-    slack = edges.deviation(*body, step, corners_at_nodes=aligned)
     position_blur = 4.4 * UNIT * (samples - 1)
-    if nearest:
-        slope, _ = edges.bounds(*body, corners_at_nodes=aligned)
-        slack += slope * (position_blur * widths.max(axis=1) / (samples - 1))[:, None]
+    slack = np.zeros((n_in, n_out, segments))  # by segment: where knots are close, edges bend more
+    for k in np.flatnonzero(((knots[:, 1:] >= low[:, None]) & (knots[:, :-1] <= high[:, None])).any(axis=0)):
+        ends = knots[:, k], knots[:, k + 1]
+        slack[:, :, k] = edges.deviation(*ends, widths[:, k] / pieces, corners_at_nodes=aligned)
+        if nearest:
+            slope, _ = edges.bounds(*ends, corners_at_nodes=aligned)
+            slack[:, :, k] += slope * (position_blur * widths[:, k] / (samples - 1))[:, None]
     extremes = _Extremes.empty(table.shape)
     rounding = np.zeros((n_in, n_out))
     first_value, last_value = np.zeros((2, n_in, n_out))
@@ -612,7 +616,7 @@ def _segment_error(table: SegmentTable, branches: tuple[Branch, ...], low: F64, 
             i,
             (left[:, touched], right[:, touched]),
             (exact[:, :, :-1][:, touched], exact[:, :, 1:][:, touched]),
-            slack[i],
+            np.repeat(slack[i], touched.sum(axis=1), axis=1),
         )
     tails = _Tails(first_value, last_value, first_slope, last_slope)
     rounding += _add_segment_tails(extremes, table, edges, tails, low, high, knots)

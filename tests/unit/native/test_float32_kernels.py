@@ -91,7 +91,9 @@ def test_elementwise(kernels, sizes):
         kernels.call("add_bias", sums, bias, y, n)
         assert_same_bits(y, sums + bias)
         y = sums.copy()
-        kernels.call("add_products", np.array([a, -a, 0.5], dtype=np.float32), 3, np.concatenate([scale, x, bias]), n, y, n)
+        kernels.call(
+            "add_products", np.array([a, -a, 0.5], dtype=np.float32), 3, np.concatenate([scale, x, bias]), n, y, n
+        )
         assert_same_bits(y, ((sums + scale * a) + x * -a) + bias * np.float32(0.5))
         y = sums.copy()
         kernels.call("add_scaled", a, x, scale, y, n)
