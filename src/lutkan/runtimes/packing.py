@@ -169,7 +169,8 @@ def _table_bytes(table: Table) -> int:
     once = (2 * stored + 3 * table.segments + table.taps) * item + (3 * stored if stored <= _DENSE_DEPTH else 0)
     knots = 8 * n_in * (table.rows + 9) if isinstance(table, KnotTable) else 0
     if isinstance(table, BasisTable):
-        weights = (16 << table.position_bits) + (table.segments << table.position_bits) * (64 if table.rows <= 8 else 0)
+        dense = 64 * table.segments if item == 1 and table.rows <= 8 else 0
+        weights = (16 + dense) << table.position_bits
     else:
         weights = 8 * table.positions * table.taps if isinstance(table, RadialTable) else 0
     return edges * (once + table.segments * table.taps * item + 16) + knots + weights
