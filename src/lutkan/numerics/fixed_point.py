@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -24,6 +26,8 @@ PAIR_SUM = 258
 GAUSSIAN_PEAK = 165
 #: int32 sums of `255 * 127` an input are safe up to here.
 MAX_INPUTS_INT8 = (2**31 - 1) // (255 * 127)
+# Codes that are unpacked at a time, a multiple of 8, which fills whole bytes: a bit takes three bytes meanwhile.
+_BLOCK = 1 << 18
 
 
 def round_to_sum(weights: F64, total: int) -> NDArray[np.int64]:
@@ -85,7 +89,12 @@ def unpack_codes(packed: NDArray[np.uint8], bits: int, shape: tuple[int, ...]) -
     >>> unpack_codes(np.array([31, 128], dtype=np.uint8), 4, (3,))
     array([-7,  7,  0], dtype=int8)
     """
-    size = int(np.prod(shape))
-    planes = np.unpackbits(packed, count=size * bits).reshape(size, bits)
+    size = math.prod(shape)
+    codes = np.empty(size, dtype=np.int8)
     weights = 1 << np.arange(bits - 1, -1, -1, dtype=np.int16)
-    return (planes @ weights - (1 << (bits - 1))).astype(np.int8).reshape(shape)
+    for start in range(0, size, _BLOCK):
+        count = min(_BLOCK, size - start)
+        stored = packed[start * bits // 8 : -(-(start + count) * bits // 8)]
+        planes = np.unpackbits(stored, count=count * bits).reshape(count, bits)
+        codes[start : start + count] = planes @ weights - (1 << (bits - 1))
+    return codes.reshape(shape)

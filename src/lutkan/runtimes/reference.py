@@ -150,10 +150,7 @@ def locate(table: SegmentTable, x: F32) -> tuple[I64, I64, F32, NDArray[np.bool_
     inside = (x >= low) & ((x <= high) if closed else (x < high))
     top = high if closed else np.nextafter(high, np.float32(-np.inf))
     point = x if table.outside == "linear" else np.maximum(np.minimum(x, top), low)
-    k = np.full(x.shape, -1, dtype=np.int64)
-    for knot in knots.T:
-        k += point >= knot
-    k = np.clip(k, 0, table.segments - 1)
+    k = np.clip(_last_knot(knots, point), 0, table.segments - 1)
     rows = np.arange(n_in)
     left, width = knots[rows, k], knots[rows, k + 1] - knots[rows, k]
     u = np.where(width > _ZERO, (point - left) / width, _ZERO)
@@ -166,6 +163,11 @@ def locate(table: SegmentTable, x: F32) -> tuple[I64, I64, F32, NDArray[np.bool_
         w, sample = np.where(inside, w, u), np.where(inside, sample, _ZERO)
     r = np.where(np.isnan(sample), _ZERO, sample).astype(np.int64)
     return k, r, w, inside
+
+
+def _last_knot(knots: F32, x: F32) -> I64:
+    """Return the index of the last knot <= x, -1 where there is none; knots [in, K + 1], x [N, in]."""
+    return np.stack([np.searchsorted(knots[i], x[:, i], side="right") - 1 for i in range(len(knots))], axis=1)
 
 
 def segment_edges(table: SegmentTable, x: F32, i: int, k: I64, r: I64, w: F32, inside: NDArray[np.bool_]) -> F32:
@@ -220,9 +222,7 @@ def _floor_clamped(v: F32, count: int) -> I64:
 def _encode_knots(table: KnotTable, x: F32) -> tuple[I64, I64]:
     """Evaluate the `degree + 1` bases of an interval by the triangular scheme, and round their running sum."""
     knots = np.broadcast_to(table.knots, (table.in_features, table.knots.shape[1]))
-    segment = np.full(x.shape, -1, dtype=np.int64)
-    for knot in knots.T:
-        segment += x >= knot
+    segment = _last_knot(knots, x)
     inside = (segment >= 0) & (segment < table.segments)
     segment = np.where(inside, segment, 0)
     padded = np.broadcast_to(table.padded_knots, (table.in_features, table.knots.shape[1] + 2 * table.degree))
@@ -251,7 +251,7 @@ def _encode_knots(table: KnotTable, x: F32) -> tuple[I64, I64]:
 
 def _add_basis(table: RowTable, x: F32, sums: F32) -> None:
     segment, weights = encode(table, x)
-    q = table.coefficients.astype(np.int64)
+    q = table.coefficients
     total = np.zeros(sums.shape, dtype=np.int64)
     for i in range(x.shape[1]):
         for t in range(weights.shape[2]):
