@@ -62,16 +62,17 @@ def _run(*command: object) -> None:
 
 
 def _accepts(compiler: str, flags: list[str]) -> bool:
-    command = [compiler, *flags, "-x", "c", "-fsyntax-only", os.devnull]
-    return subprocess.run(command, capture_output=True).returncode == 0
+    words = [compiler, *flags, "-x", "c", "-fsyntax-only", os.devnull]
+    return subprocess.run(words, capture_output=True).returncode == 0
 
 
-def _compile(compiler: str, build: str, folder: Path, target: Path) -> None:
+def _compile(compiler: str, build: str, folder: Path, sources: list[Path], target: Path) -> None:
+    """Compile sources with the kernels; objects that are there already stay."""
     families, common, sets = cmake_flags()
     include = ("-I", ROOT / "native" / "include", "-I", ROOT / "native" / "kernels")
     extra, isas = BUILDS[build], ISAS["aarch64" if build == "aarch64" else HERE]
     amx = ["-DLUTKAN_AMX"] if "amx" in isas and _accepts(compiler, sets["amx"]) else []
-    jobs: list[tuple[Path, list[str]]] = [(DRIVER, []), (ROOT / "native" / "dispatch.c", amx)]
+    jobs = [*((source, []) for source in sources), (ROOT / "native" / "dispatch.c", amx)]
     for family in families:
         for isa in isas:
             if isa == "amx" and not amx:
@@ -83,7 +84,8 @@ def _compile(compiler: str, build: str, folder: Path, target: Path) -> None:
     def translate(job: tuple[Path, list[str]]) -> Path:
         source, flags = job
         result = folder / f"{source.parent.name}-{source.stem}.o"
-        _run(compiler, "-std=gnu11", *common, *flags, *extra, *include, "-c", source, "-o", result)
+        if not result.exists():
+            _run(compiler, "-std=gnu11", *common, *flags, *extra, *include, "-c", source, "-o", result)
         return result
 
     with ThreadPoolExecutor(2) as pool:
@@ -92,25 +94,29 @@ def _compile(compiler: str, build: str, folder: Path, target: Path) -> None:
     _run(compiler, *static, *extra, *objects, "-lm", "-o", target)
 
 
-def build_driver(build: str, folder: Path) -> Path:
-    """Build the driver in a folder that several test processes may share; one builds, the others wait."""
+def build_program(build: str, folder: Path, name: str, sources: list[Path]) -> Path:
+    """Build a program in a folder that several test processes may share; one builds, the others wait."""
     compiler = _compiler(build)
-    target = folder / f"native-{build}" / "driver"
+    target = folder / f"native-{build}" / name
     target.parent.mkdir(parents=True, exist_ok=True)
     with (target.parent / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not target.exists():
-            _compile(compiler, build, target.parent, target)
+            _compile(compiler, build, target.parent, sources, target)
     return target
+
+
+def command(build: str, program: Path) -> list[str]:
+    """Return the words that run a program of a build here."""
+    emulated = build == "aarch64" and HERE != "aarch64"
+    return [*(("qemu-aarch64", "-cpu", "max") if emulated else ()), str(program)]
 
 
 class Kernels:
     """The kernels of an instruction set in a running driver; one that died is started again by the next call."""
 
     def __init__(self, build: str, isa: str, folder: Path, emulator: tuple[str, ...] = ()) -> None:
-        self._command = [*emulator, str(build_driver(build, folder)), isa]
-        if build == "aarch64" and HERE != "aarch64":
-            self._command = ["qemu-aarch64", "-cpu", "max", *self._command]
+        self._command = [*emulator, *command(build, build_program(build, folder, "driver", [DRIVER])), isa]
         self._process: subprocess.Popen[bytes] | None = None
         self._start()
 
