@@ -3,7 +3,8 @@
 A layer's candidates differ in coefficient bits, position bits, in whether the base branch is folded in, and (where
 edges are projected) in the number of intervals. The error of a candidate is first measured with all other layers exact;
 combinations that look best by bytes and root sum of squares are then measured as they are. Fewer bits are tried only
-while a smaller network could still meet the limit: rounding that is fitted to the calibration rows takes its time.
+while a smaller network could still meet the limit, and codes are fitted to the calibration rows, which takes its time,
+only where that could meet it.
 """
 
 from __future__ import annotations
@@ -36,8 +37,9 @@ _T = TypeVar("_T")
 DEFAULT_SHARE = 0.01
 
 _BITS = (16, 8, 4, 3, 2)
-_POSITION_BITS = {16: (10, 12, 8), 8: (8, 6, 10)}
-_FEW_POSITION_BITS = (8, 6)
+# Beside the default of the spec.
+_POSITION_BITS = {16: (12, 8), 8: (6, 10)}
+_FEW_POSITIONS = (6,)
 _INTERVALS = (8, 16, 64, 128)
 # Combinations that are kept while layers are put together, and that are measured in the end.
 _FRONTIER = 64
@@ -46,8 +48,12 @@ _REFINED = 6
 # Rows of the Pareto table that a manifest holds, and the bytes of figures without and with each layer.
 _LISTED = 16
 _FIGURES_BYTES = (1100, 350)
-# Rounding to b bits instead of 8 costs at least this part of 2^(8 - b) times the error, fitted codes included.
-_FIT_GAIN = 0.2
+# What fitting codes to the rows leaves of the error of rounding to nearest, at best.
+_FIT_GAIN = {8: 0.4, 4: 0.15, 3: 0.15, 2: 0.15}
+# A variant this much worse than the best one counts as good as it where it takes fewer bytes; and the edges up to which
+# all variants are fitted.
+_NEARLY = 1.1
+_FEW_EDGES = 512
 
 
 @dataclass(frozen=True)
@@ -67,7 +73,7 @@ class Candidate:
         Time a row in bulk, by the model of `lutkan.search.cost`.
     layers : tuple of str
         What was chosen for every layer: "8-bit p6 folded" is 8-bit coefficients, 6 position bits, and the base branch
-        folded into the rows; "k16" is a projection on 16 intervals.
+        folded into the rows; "k16" is a projection on 16 intervals, "nearest" means that codes are not fitted.
     """
 
     spec: Spec
@@ -242,13 +248,12 @@ def search_spec(
         criterion = f"max error at most {max_error:g}"
     if target_bytes is not None:
         criterion = f"{criterion}, " * bool(criterion) + f"at most {target_bytes} bytes"
-    search.widen(16)
-    search.widen(8)
+    search.widen(16, limit)
     measured = search.measure(limit, target_bytes)
-    for bits in _BITS[2:]:
+    for bits in _BITS[1:]:
         if not search.worthwhile(bits, measured, limit, target_bytes):
             break
-        search.widen(bits, limit, target_bytes)
+        search.widen(bits, limit)
         measured = search.measure(limit, target_bytes)
     ranked = _ranked(measured, limit, target_bytes)
     met = bool(ranked)
@@ -327,6 +332,8 @@ class _Option:
             parts.append(f"k{spec.segments}")
         if isinstance(table, BasisTable) and table.base is not None:
             parts.append("folded")
+        if spec.rounding == "nearest":
+            parts.append("nearest")
         return " ".join(parts)
 
 
@@ -355,19 +362,37 @@ class _Search:
 
     # ---- options of a layer
 
-    def widen(self, bits: int, limit: float | None = None, target_bytes: int | None = None) -> None:
+    def widen(self, bits: int, limit: float | None) -> None:
         """Compile the options of all layers with that many coefficient bits."""
         flat: list[_Option | None] = []
         for number in range(len(self.steps)):
-            if not self._layer_worthwhile(number, bits, limit, target_bytes):
+            if not self._layer_worthwhile(number, bits, limit):
                 flat.append(None)
                 continue
             self.tell(f"layer {number + 1} of {len(self.steps)} with {bits}-bit coefficients")
-            options = self._layer_options(number, bits)
-            flat.append(options[0])
+            options = [self._option(number, spec) for spec in self._variants(number, bits)]
+            flat.append(options[0] if bits == 16 else None)
+            # Codes of 8 bits and fewer may be fitted to the rows. That takes its time, so that rounding to nearest has
+            # to tell first which variants are worth it.
+            if bits < 16 and (limit is None or min(o.error for o in options) * _FIT_GAIN[bits] <= limit):
+                self.tell(f"layer {number + 1} of {len(self.steps)} with {bits}-bit coefficients, fitted")
+                fitted = [self._option(number, spec) for spec in self._fits(number, bits, options)]
+                flat[-1] = fitted[0]
+                options += fitted
             self.options[number] += self._new(number, options)
         if all(flat):
             self.flats.append(tuple(option for option in flat if option is not None))
+
+    def _fits(self, number: int, bits: int, options: Sequence[_Option]) -> list[BasisSpec]:
+        """Return the specs worth fitting: the named one of these bits first."""
+        named = BasisSpec(coefficient_bits=bits)  # type: ignore[arg-type]
+        exact = min(options, key=lambda option: (option.error, option.bytes))
+        near = [option for option in options if option.error <= _NEARLY * exact.error]
+        chosen = [exact, min(near, key=lambda option: (option.bytes, option.error))]
+        n_in, n_out = self.net.layers[number].shape
+        if n_in * n_out <= _FEW_EDGES:
+            chosen = list(options)
+        return list(dict.fromkeys([named, *(replace(option.spec, rounding="auto") for option in chosen)]))
 
     def _new(self, number: int, options: Sequence[_Option]) -> list[_Option]:
         """Leave out what has compiled to the same tables before."""
@@ -380,36 +405,18 @@ class _Search:
                 kept.append(option)
         return kept
 
-    def _layer_options(self, number: int, bits: int) -> list[_Option]:
-        """Compile the options of one layer; the first one is the named spec of these bits."""
-        flat = self._option(number, BasisSpec(coefficient_bits=bits))  # type: ignore[arg-type]
-        specs = [flat.spec]
-        if bits >= 8 or self._small(number):
-            specs += self._foldings(number, flat.spec)
-        elif self._foldings(number, flat.spec):
-            # Fitting takes its time: rounding to nearest tells which way is worth it.
-            trials = [
-                self._option(number, replace(s, rounding="nearest"))
-                for s in (flat.spec, *self._foldings(number, flat.spec))
+    def _variants(self, number: int, bits: int) -> list[BasisSpec]:
+        """Return the specs to try with these bits, all rounded to nearest; the first one is the named one otherwise."""
+        plain = BasisSpec(coefficient_bits=bits, rounding="auto" if bits == 16 else "nearest")  # type: ignore[arg-type]
+        specs = [plain, *self._foldings(number, plain)]
+        first = self._option(number, plain)
+        if isinstance(first.op.branches[0].table, (BasisTable, RadialTable)):
+            specs += [
+                replace(spec, position_bits=p) for spec in specs for p in _POSITION_BITS.get(bits, _FEW_POSITIONS)
             ]
-            best = min(trials, key=lambda option: option.error)
-            specs += [replace(best.spec, rounding="auto")] if best is not trials[0] else []
-        options = [flat] + [self._option(number, spec) for spec in specs[1:]]
-        table = flat.op.branches[0].table
-        if isinstance(table, (BasisTable, RadialTable)) and (bits >= 8 or self._small(number)):
-            for spec in specs:
-                options += [
-                    self._option(number, replace(spec, position_bits=p))
-                    for p in _POSITION_BITS.get(bits, _FEW_POSITION_BITS)
-                    if p != spec.resolved_position_bits
-                ]
-        if self._projected(flat) and (bits >= 8 or self._small(number)):
-            options += [self._option(number, replace(flat.spec, segments=s)) for s in _INTERVALS]
-        return options
-
-    def _small(self, number: int) -> bool:
-        n_in, n_out = self.net.layers[number].shape
-        return n_in * n_out <= 4096
+        if self._projected(first):
+            specs += [replace(plain, segments=s) for s in _INTERVALS]
+        return specs
 
     def _foldings(self, number: int, spec: BasisSpec) -> list[BasisSpec]:
         """Return the other ways to treat the base branch of a layer."""
@@ -464,13 +471,13 @@ class _Search:
         """Tell whether fewer bits could bring the network within the limits, or make it smaller within them."""
         if limit is None:
             return target_bytes is not None and min(c.bytes for c in measured) > target_bytes
-        return any(self._layer_worthwhile(number, bits, limit, target_bytes) for number in range(len(self.steps)))
+        return any(self._layer_worthwhile(number, bits, limit) for number in range(len(self.steps)))
 
-    def _layer_worthwhile(self, number: int, bits: int, limit: float | None, target_bytes: int | None) -> bool:
+    def _layer_worthwhile(self, number: int, bits: int, limit: float | None) -> bool:
         if bits >= 8 or limit is None:
             return True
         best = min(option.error for option in self.options[number] if option.spec.coefficient_bits == 8)
-        return best * 2.0 ** (8 - bits) * _FIT_GAIN <= limit
+        return best * 2.0 ** (8 - bits) * _FIT_GAIN[bits] <= limit
 
     def measure(self, limit: float | None, target_bytes: int | None) -> list[Candidate]:
         """Measure the flat specs and the most promising combinations; return all that have been measured."""
