@@ -89,7 +89,7 @@ typedef struct lk_network {
 
 /* Rows that one pass works on, and the bytes of working memory above which it takes fewer; a row may take more. */
 #define LK_ROWS 64
-#define LK_MEMORY ((size_t)32 << 20)
+#define LK_MEMORY ((size_t)16 << 20)
 /* Rows from which on dense8 is used. */
 #define LK_DENSE_ROWS 12
 
