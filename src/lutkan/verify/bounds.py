@@ -35,7 +35,7 @@ from lutkan.numerics.derivatives import derivative_bounds, range_bounds
 from lutkan.tables import BaseValues, BranchPlan, LayerPlan, input_domain
 from lutkan.tables.basis import BasisValues
 from lutkan.verify.edge_functions import EdgeFunctions, function_branch
-from lutkan.verify.table_error import FUNCTION_ERROR, FUNCTION_FLOOR, UNIT, table_error
+from lutkan.verify.table_error import FLOAT32_MAX, FUNCTION_ERROR, FUNCTION_FLOOR, UNIT, table_error
 from lutkan.verify.twin import plan_of
 
 __all__ = ["Certificate", "LayerBound", "certificate_work", "certify"]
@@ -45,6 +45,8 @@ F64 = NDArray[np.float64]
 _MESH = 1024
 # Covers the float64 rounding of the bounds themselves.
 _SAFETY = 1.0 + 1e-9
+# Numbers whose squares float32 can still add up.
+_SQUARED_MAX = 1e17
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,18 +147,16 @@ class Certificate:
     def to_text(self) -> str:
         """Return a short table for people."""
 
-        def figure(value: float | None, reason: str) -> str:
-            return f"{value:.3g}" if value is not None else f"none ({reason})"
+        def figure(entry: Certificate | LayerBound) -> str:
+            return f"{entry.max:.3g}" if entry.max is not None else f"none ({entry.reason})"
 
         lines = [
-            f"certified on inputs in [{self.low.min():.4g}, {self.high.max():.4g}]: |artifact - model| at most "
-            + figure(self.max, self.reason)
+            f"certified on inputs in [{self.low.min():.4g}, {self.high.max():.4g}]: "
+            f"|artifact - model| at most {figure(self)}"
         ]
         for layer in self.layers:
-            lines.append(
-                f"  layer {layer.step} {layer.name} on [{layer.low.min():.4g}, {layer.high.max():.4g}]: "
-                + figure(layer.max, layer.reason)
-            )
+            box = f" on [{layer.low.min():.4g}, {layer.high.max():.4g}]" if layer.low.size else ""
+            lines.append(f"  layer {layer.step} {layer.name}{box}: {figure(layer)}")
         return "\n".join(lines)
 
 
@@ -258,7 +258,7 @@ def certify(artifact: Artifact, net: Network, domain: object = None) -> Certific
     state = _exact(low, high)
     reason, lost = "", ""  # why the network's error is unbounded, why the model's own range is
     layers: list[LayerBound] = []
-    with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+    with np.errstate(all="ignore"):
         for index, (step, op) in enumerate(zip(net.steps, artifact.program.steps, strict=True)):
             if lost:
                 if index in plans:
@@ -269,8 +269,8 @@ def certify(artifact: Artifact, net: Network, domain: object = None) -> Certific
                 layers.append(bound)
             else:
                 state, why = _advance(step, op, state), f"step {index}: {_why(step)}"
-            if not (np.isfinite(state.low).all() and np.isfinite(state.high).all()):
-                lost = f"step {index}: the model has no finite range on this domain"
+            if not (np.abs([state.low, state.high]) < FLOAT32_MAX).all():  # NaN fails the comparison too
+                lost = f"step {index}: the model has no finite range in float32 on this domain"
                 reason = reason or lost
             elif not np.isfinite(state.reach).all():
                 reason = reason or why
@@ -407,7 +407,7 @@ def _certify_layer(plan: LayerPlan, op: KANOp, state: _State) -> tuple[LayerBoun
     own_rounding += 0.0 if op.bias is None else UNIT * (before + np.abs(held[at]))
     own_low += moved[at] - own_rounding
     own_high += moved[at] + own_rounding
-    local = np.maximum(own_high, -own_low) + own_carried
+    local = np.where(before < FLOAT32_MAX, np.maximum(own_high, -own_low) + own_carried, np.inf)
     bounded = bool(np.isfinite(local).all())
     error = np.abs(moved)
     error[at] = local * _SAFETY
@@ -416,6 +416,7 @@ def _certify_layer(plan: LayerPlan, op: KANOp, state: _State) -> tuple[LayerBoun
     )
     after = _State(bias.copy(), bias.copy(), moved.copy(), moved.copy())
     after.low[at], after.high[at] = bias[at] + least, bias[at] + greatest
+    carried = np.where(np.isfinite(local), carried, np.inf)
     after.error_low[at], after.error_high[at] = own_low - carried, own_high + carried
     return bound, after, why
 
@@ -487,13 +488,19 @@ def _advance(step: Step, op: Op, state: _State) -> _State:
     raise VerificationError(f"the artifact's step is {op.op}, the network's {step.describe()}", "the same network")
 
 
+def _rounded(rounding: Any, size: Any) -> Any:
+    """Add what subnormal numbers lose; a term that float32 cannot hold has no bound."""
+    return np.where(size < FLOAT32_MAX, rounding + FUNCTION_FLOOR, np.inf)
+
+
 def _advance_affine(scale: F64, bias: F64, held_scale: Any, held_bias: Any, state: _State) -> _State:
     held_scale, held_bias = held_scale.astype(np.float64), held_bias.astype(np.float64)
     ends = scale * state.low + bias, scale * state.high + bias
     errors = scale * state.error_low, scale * state.error_high
     largest = state.largest()
+    size = np.abs(held_scale) * largest
     own = np.abs(held_scale - scale) * largest + np.abs(held_bias - bias)
-    own += UNIT * (2 * np.abs(held_scale) * largest + np.abs(held_bias))
+    own += _rounded(UNIT * (2 * size + np.abs(held_bias)), size)
     return _State(np.minimum(*ends), np.maximum(*ends), np.minimum(*errors) - own, np.maximum(*errors) + own)
 
 
@@ -510,7 +517,7 @@ def _advance_layer_norm(step: LayerNorm, op: LayerNormOp, state: _State) -> _Sta
     smallest = float(np.sqrt(gap * gap / (2 * n) + step.eps))
     sums = (-(-n // 16) + 6) * UNIT  # float32 sums in 16 lanes, then a tree
     carried = 2 * state.reach.max()
-    if smallest == 0.0 or (carried > 0 and gap == 0.0):
+    if smallest == 0.0 or (carried > 0 and gap == 0.0) or state.largest().max() > _SQUARED_MAX:
         error = np.full(n, np.inf)
     else:
         shift = sums * state.largest().max() / smallest
@@ -540,7 +547,7 @@ def _advance_activation(step: Activation, op: ActivationOp, state: _State) -> _S
         across = (state.low < 0) & (state.high > 0)
         least = np.where(across, np.minimum(np.minimum(*ends), 0.0), np.minimum(*ends))
         steepest = np.maximum(np.abs(slope), 1.0)
-        own = (np.abs(held - slope) + UNIT * np.abs(held)) * np.maximum(-low, 0.0)
+        own = _rounded((np.abs(held - slope) + UNIT * np.abs(held)) * np.maximum(-low, 0.0), np.abs(held * low))
         return _State(least, np.maximum(*ends), -steepest * state.reach - own, steepest * state.reach + own)
     least, greatest = range_bounds(step.name, state.low, state.high)
     steepest, _ = derivative_bounds(step.name, low, high)
@@ -558,7 +565,7 @@ def _advance_linear(step: Linear, op: LinearOp, state: _State) -> _State:
     largest = state.largest()
     size = largest @ np.abs(held)
     own = largest @ np.abs(held - weight) + np.abs(held_bias - bias)
-    own += UNIT * ((len(weight) + 2) * size + np.abs(held_bias))
+    own += _rounded(UNIT * ((len(weight) + 2) * size + np.abs(held_bias)), size)
     return _State(
         state.low @ up + state.high @ down + bias,
         state.high @ up + state.low @ down + bias,
@@ -580,7 +587,7 @@ def _advance_product(step: Product, state: _State) -> _State:
             factor = max(abs(state.low[feature]), abs(state.high[feature]))
             error = (largest + error) * state.reach[feature] + factor * error
             low, high = min(corners), max(corners)
-            error += UNIT * (max(abs(low), abs(high)) + error) + FUNCTION_FLOOR
+            error += _rounded(UNIT * (max(abs(low), abs(high)) + error), max(abs(low), abs(high)) + error)
         parts.append((low, high, error))
     low, high, error = np.array(parts).T
     return _around(low, high, error)

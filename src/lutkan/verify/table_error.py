@@ -9,7 +9,7 @@ other side of a node (the piece is widened), and every rounding of a product or 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +31,7 @@ from lutkan.numerics.derivatives import range_bounds
 from lutkan.numerics.fixed_point import WEIGHT_SUM
 from lutkan.verify.edge_functions import EdgeFunctions, function_branch, spline_derivatives
 
-__all__ = ["FUNCTION_ERROR", "UNIT", "TableError", "table_error"]
+__all__ = ["FLOAT32_MAX", "FUNCTION_ERROR", "FUNCTION_FLOOR", "UNIT", "TableError", "table_error"]
 
 F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
@@ -42,6 +42,8 @@ UNIT = 5.97e-8
 #: flushing to zero costs.
 FUNCTION_ERROR = 6e-7
 FUNCTION_FLOOR = 1e-34
+#: Sizes from here on may overflow in float32.
+FLOAT32_MAX = 3.4e38
 # Pieces of a tail, and the fewest nodes an interval of a basis table has.
 _TAIL_PIECES = 512
 _NODES_AN_INTERVAL = 64
@@ -119,6 +121,12 @@ def table_error(table: Table, branches: tuple[Branch, ...], low: F64, high: F64)
     VerificationError
         The table does not stand for these edges.
     """
+    found = _enclose(table, branches, low, high)
+    # What subnormal numbers lose in products and sums.
+    return replace(found, rounding=found.rounding + FUNCTION_FLOOR * len(low))
+
+
+def _enclose(table: Table, branches: tuple[Branch, ...], low: F64, high: F64) -> TableError:
     if isinstance(table, BasisTable):
         return _basis_error(table, branches, low, high)
     if isinstance(table, RadialTable):
@@ -327,10 +335,17 @@ def _add_linear_tails(
         slope = rise * factor * scale
         line = _border(rows_at, side, i, grid.count)[:, None] + slope[:, None] * excess
         # The excess carries the rounding of v itself, the product that of three multiplications.
-        blurred = np.abs(slope) * (2.2 * UNIT * (np.abs(v).max() + 1)) + 4 * UNIT * np.abs(slope) * np.abs(excess).max()
-        rounding[i] = np.maximum(rounding[i], blurred)
+        rounding[i] = np.maximum(rounding[i], _straight_rounding(slope, v, excess))
         extremes.add(i, line[:, :-1], line[:, 1:], edges.values(i, nodes), slack[side][i])
     return rounding
+
+
+def _straight_rounding(slope: F64, position: F64, excess: F64) -> F64:
+    """Bound the rounding of `slope * excess`: the excess carries that of the position, the product that of its own."""
+    far = np.abs(position).max()
+    if far >= FLOAT32_MAX:
+        return np.where(slope == 0, 0.0, np.inf)
+    return np.abs(slope) * UNIT * (2.2 * (far + 1) + 4 * np.abs(excess).max())
 
 
 def _add_folded(
@@ -552,8 +567,7 @@ def _add_spline_tails(
         rise = rows[i, apart] - rows[i, 0] if left else rows[i, -1] - rows[i, -1 - apart]
         slope = rise * factor if table.outside == "linear" else np.zeros(rise.shape)
         line = borders[side][i][:, None] + slope[:, None] * excess
-        blurred = np.abs(slope) * (2.2 * UNIT * (np.abs(v).max() + 1) + 4 * UNIT * np.abs(excess).max())
-        rounding[i] = np.maximum(rounding[i], blurred)
+        rounding[i] = np.maximum(rounding[i], _straight_rounding(slope, v, excess))
         extremes.add(i, line[:, :-1], line[:, 1:], edges.values(i, nodes), slack[side][i])
     return rounding
 
@@ -675,7 +689,9 @@ def _add_segment_tails(
             slope = (tails.first_slope[i] if side == "left" else tails.last_slope[i]) if linear else 0.0 * value
             line = value[:, None] + np.multiply.outer(slope, nodes - (start[i] if side == "left" else end[i]))
             if linear:
-                rounding[i] = np.maximum(rounding[i], 8 * UNIT * (np.abs(line).max(axis=1) + np.abs(value)))
+                far = np.abs(nodes).max() / max(float(np.diff(knots[i]).min()), 1e-300)
+                line_rounding = 8 * UNIT * (np.abs(line).max(axis=1) + np.abs(value))
+                rounding[i] = np.maximum(rounding[i], line_rounding if far < FLOAT32_MAX else np.inf)
         else:
             line = np.zeros((edges.shape[1], len(nodes)))
         extremes.add(i, line[:, :-1], line[:, 1:], edges.values(i, nodes), slack[side][i])

@@ -252,6 +252,7 @@ def test_edges_with_a_pole_have_no_bound():
     lost = certify(artifact, poles, (-0.5, 2.0))
     assert lost.error is None and lost.layers[0].error is None
     assert "no finite range" in lost.reason
+    assert lost.to_text().count("none (step 0: the model has no finite range") == 1
     json.dumps(lost.to_json(), allow_nan=False)
 
 
@@ -368,3 +369,21 @@ def test_what_is_refused():
         certify(artifact, "net")
     with pytest.raises(VerificationError):
         certify(artifact, networks.splines(4, 4))
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_enormous_and_tiny_inputs(name):
+    """Where float32 overflows nothing is claimed; everywhere else the bound holds."""
+    net = NETS[name]()
+    artifact = lutkan.compile(net, "int8", certificate=False)
+    rng = np.random.default_rng(0)
+    for reach in (1e-42, 1e-30, 1e4, 1e12, 1e30, 3e38):
+        certificate = certify(artifact, net, box(net, -reach, reach))
+        x = rows_in(certificate.low, certificate.high, 200, rng)
+        with np.errstate(all="ignore"):
+            y, exact = reference.run(artifact.program, x), net.evaluate(x.astype(np.float64))
+        if certificate.error is not None:
+            assert (np.abs(y - exact) <= certificate.error).all(), reach
+        json.dumps(certificate.to_json(), allow_nan=False)
+        json.dumps(certificate.summary(), allow_nan=False)
+        assert certificate.to_text()
