@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -387,3 +388,35 @@ def test_enormous_and_tiny_inputs(name):
         json.dumps(certificate.to_json(), allow_nan=False)
         json.dumps(certificate.summary(), allow_nan=False)
         assert certificate.to_text()
+
+
+EXAMPLES = Path(__file__).parents[3] / "examples"
+
+
+@pytest.mark.parametrize("spec", ["int16", "int8", "int4", "segment-int8-L64"])
+def test_bounds_of_the_example_are_tight(spec):
+    """Bound over largest error on real rows: at most 15 for a layer, 150 for both."""
+    net = lutkan.import_model(EXAMPLES / "digits.safetensors")
+    calibration = np.load(EXAMPLES / "digits_calibration.npz")["X"]
+    X = np.concatenate([calibration, np.load(EXAMPLES / "digits_test.npz")["X"]])
+    artifact = lutkan.compile(net, spec, calibration=calibration, certificate=False)
+    certificate = certify(artifact, net, (X.min(axis=0), X.max(axis=0)))
+    report = lutkan.verify(artifact, net, X)
+    assert report.max_abs <= certificate.max <= 150 * report.max_abs
+    for layer, measured in zip(certificate.layers, report.layers, strict=True):
+        assert measured.total.max_abs <= layer.max <= 15 * measured.total.max_abs
+
+
+@pytest.mark.parametrize("family", ["efficient_kan", "pykan"])
+def test_bounds_of_trained_digits_are_tight(golden_models, family):
+    case = golden_models / family / "digits_64x32x10"
+    config = json.loads((case / "config.json").read_text())["not_in_state_dict"]
+    net = lutkan.import_model(case / "model.safetensors", config=config)
+    with np.load(case / "data.npz") as data:
+        calibration, X = data["X_calib"], np.concatenate([data["X_calib"], data["X_test"]])
+    artifact = lutkan.compile(net, "int8", calibration=calibration, certificate=False)
+    certificate = certify(artifact, net, (X.min(axis=0), X.max(axis=0)))
+    report = lutkan.verify(artifact, net, X)
+    assert report.max_abs <= certificate.max <= 150 * report.max_abs
+    for layer, measured in zip(certificate.layers, report.layers, strict=True):
+        assert measured.total.max_abs <= layer.max <= 15 * measured.total.max_abs
