@@ -40,9 +40,9 @@ def compile(
     ----------
     net : Network
     spec : Spec, layer spec or str
-        "int8", "int16", "int4" (integer basis tables), "segment-int8-L64", "segment-uint8-L16", ... (the LUT-KAN
-        contract), a spec object, or "auto": bits, folding and intervals are then chosen layer by layer, and the table
-        of what was tried stands in the manifest under `search`.
+        "int8", "int16", "int4" (integer basis tables), "float32" (spline rows as they are), "segment-int8-L64",
+        "segment-uint8-L16", ... (the LUT-KAN contract), a spec object, or "auto": bits, folding and intervals are then
+        chosen layer by layer, and the table of what was tried stands in the manifest under `search`.
     calibration : array [N, in], optional
         Rows that look like the inputs to come; hidden ranges and the manifest's figures are measured on them.
     domain : (low, high), optional

@@ -15,12 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lutkan.artifact.basis import BasisTable, KnotTable, ProductTable, RadialTable
+from lutkan.artifact.spline import SplineTable
 from lutkan.errors import SpecError
 from lutkan.ir import RSWAF, Activation, BSpline, EdgeBank, GaussianRBF, NamedFunction, PiecewiseLinear
 from lutkan.numerics import bspline, functions
 from lutkan.numerics.fixed_point import MAX_INPUTS_INT8, PAIR_SUM, WEIGHT_SUM, pack_codes, round_to_sum
 from lutkan.tables.rounding import FIT_ROWS, Rounded, fit_codes, round_nearest
-from lutkan.tables.segment import EdgeGroup, require_float32_function
+from lutkan.tables.segment import EdgeGroup, as_float32, require_float32_function
 from lutkan.tables.spec import BasisSpec
 
 __all__ = ["BasisValues", "quantize_basis", "quantize_product", "spread", "tabulate_basis", "will_fold"]
@@ -30,8 +31,10 @@ F32 = NDArray[np.float32]
 
 # Intervals that a projection tries, until its residual is small beside the rounding of the coefficients.
 _SEGMENTS = (16, 32, 64, 128, 256)
-_PROJECTION_ERROR = {16: 2e-5, 8: 1e-3, 4: 1e-2, 3: 2e-2, 2: 5e-2}
+_PROJECTION_ERROR = {32: 1e-6, 16: 2e-5, 8: 1e-3, 4: 1e-2, 3: 2e-2, 2: 5e-2}
 _UNIFORM = 1e-5
+# Whoever asks for float32 rows does not expect a projection that is worse than 16 bits.
+_FLOAT32_REFUSED = 1e-3
 # Beyond these |x| a squashed input moves by less than 1.2e-5 (tanh) or 6e-6 (sigmoid) any more.
 _SQUASH_DOMAIN = {"tanh": 6.0, "sigmoid": 12.0}
 # A bump is tabulated down to this part of its peak: below half a step of 16-bit weights.
@@ -135,7 +138,7 @@ class BasisValues:
 
 def will_fold(group: EdgeGroup, base: EdgeBank, spec: BasisSpec) -> bool:
     """Tell whether the base branch goes into the rows of this group."""
-    if spec.base == "apart":
+    if spec.base == "apart" or spec.coefficient_bits == 32:
         return False
     splines = all(
         isinstance(b.bank, EdgeBank) and isinstance(b.bank.basis, BSpline) and not b.pre for b in group.branches
@@ -161,7 +164,7 @@ def _worth_folding(group: EdgeGroup, basis: BSpline, spec: BasisSpec) -> bool:
 
 
 def tabulate_basis(
-    group: EdgeGroup, base: EdgeBank | None, spec: BasisSpec, fixed: BasisTable | None = None
+    group: EdgeGroup, base: EdgeBank | None, spec: BasisSpec, fixed: BasisTable | SplineTable | None = None
 ) -> BasisValues:
     """Bring a group of edges to basis rows.
 
@@ -171,7 +174,7 @@ def tabulate_basis(
     base : EdgeBank or None
         Base branch to fold into the rows.
     spec : BasisSpec
-    fixed : BasisTable, optional
+    fixed : BasisTable or SplineTable, optional
         A compiled table of the same edges: its positions are used, so that the result is its twin.
 
     Raises
@@ -194,16 +197,19 @@ def spread(count: int, most: int) -> NDArray[np.int64]:
     return np.rint(np.linspace(0, count - 1, min(count, most))).astype(np.int64)
 
 
-def _tabulate(group: EdgeGroup, base: EdgeBank | None, spec: BasisSpec, fixed: BasisTable | None) -> BasisValues:
+def _tabulate(
+    group: EdgeGroup, base: EdgeBank | None, spec: BasisSpec, fixed: BasisTable | SplineTable | None
+) -> BasisValues:
     bank = group.branches[0].bank
     own = isinstance(bank, EdgeBank) and len(group.branches) == 1 and not group.branches[0].pre
+    tabulated = spec.coefficient_bits != 32  # float32 weights are computed, for uniform splines only
     if own and isinstance(bank, EdgeBank):
         if isinstance(bank.basis, BSpline):
             if _is_uniform(bank.basis) and 1 <= bank.basis.degree <= 3:
                 return _exact_rows(group, bank, bank.basis, base, spec, fixed)
-            if 1 <= bank.basis.degree <= 3 and _has_usable_knots(bank.basis):
+            if tabulated and 1 <= bank.basis.degree <= 3 and _has_usable_knots(bank.basis):
                 return _knot_rows(bank, bank.basis)
-        if isinstance(bank.basis, (GaussianRBF, RSWAF)) and _is_even(bank.basis.centres):
+        if tabulated and isinstance(bank.basis, (GaussianRBF, RSWAF)) and _is_even(bank.basis.centres):
             return _radial_rows(bank, bank.basis)
         if isinstance(bank.basis, PiecewiseLinear) and _is_even(bank.basis.points):
             points = bank.basis.points
@@ -219,12 +225,18 @@ def _tabulate(group: EdgeGroup, base: EdgeBank | None, spec: BasisSpec, fixed: B
         if error <= _PROJECTION_ERROR[spec.coefficient_bits]:
             break
         values, error = _project(group, low, (high - low) / segments, segments, outside)
+    if spec.coefficient_bits == 32 and spec.segments is None and error > _FLOAT32_REFUSED:
+        raise SpecError(
+            f"{group.where}: {values.segments} uniform intervals miss an edge by {error:.2g} of its size",
+            f"at most {_FLOAT32_REFUSED:g}",
+            "knots of uneven spacing are kept as they are by int16 and int8; or pass BasisSpec(segments=...)",
+        )
     return values
 
 
-def _positions_of(table: BasisTable) -> tuple[F64, F64]:
-    inverse = table.inverse.astype(np.float64)
-    return table.low.astype(np.float64), (1 << table.position_bits) / inverse
+def _positions_of(table: BasisTable | SplineTable) -> tuple[F64, F64]:
+    positions = 1 if isinstance(table, SplineTable) else 1 << table.position_bits
+    return table.low.astype(np.float64), positions / table.inverse.astype(np.float64)
 
 
 def _is_uniform(basis: BSpline) -> bool:
@@ -234,7 +246,12 @@ def _is_uniform(basis: BSpline) -> bool:
 
 
 def _exact_rows(
-    group: EdgeGroup, bank: EdgeBank, basis: BSpline, base: EdgeBank | None, spec: BasisSpec, fixed: BasisTable | None
+    group: EdgeGroup,
+    bank: EdgeBank,
+    basis: BSpline,
+    base: EdgeBank | None,
+    spec: BasisSpec,
+    fixed: BasisTable | SplineTable | None,
 ) -> BasisValues:
     """Keep the coefficients of uniform B-splines; fold the base branch in, on as many rows as the inputs need."""
     knots = basis.extended_knots
@@ -336,7 +353,7 @@ def _domain(group: EdgeGroup, spec: BasisSpec) -> tuple[F64, F64, str]:
     if len(supports) == len(group.branches) and all(s is not None for s in supports):
         low = np.min([np.broadcast_to(s[0], group.in_features) for s in supports if s is not None], axis=0)
         high = np.max([np.broadcast_to(s[1], group.in_features) for s in supports if s is not None], axis=0)
-        return low, high, "hold"
+        return low, np.where(high > low, high, low + 1.0), "hold"  # knots that all coincide: a spline that is zero
     if group.calibrated is None:
         raise SpecError(
             f"{group.where}: no domain to project on",
@@ -383,7 +400,7 @@ def _project(group: EdgeGroup, low: F64, width: F64, segments: int, outside: str
 
 def quantize_basis(
     values: BasisValues, spec: BasisSpec, where: str, residual: F64 | None = None
-) -> tuple[BasisTable | KnotTable | RadialTable, F64 | None]:
+) -> tuple[BasisTable | KnotTable | RadialTable | SplineTable, F64 | None]:
     """Round weights and coefficients to integers, a scale an output.
 
     Parameters
@@ -398,10 +415,13 @@ def quantize_basis(
     Returns
     -------
     BasisTable, KnotTable or RadialTable
+        Or a SplineTable, whose coefficients are rounded to float32.
     float64 [N, out] or None
         What the layer's tables are off now; None where codes are not fitted.
     """
     n_in, n_out = values.shape
+    if spec.coefficient_bits == 32:
+        return _spline_table(values, where), None
     kernel = 16 if spec.coefficient_bits == 16 else 8
     if kernel == 8 and n_in > MAX_INPUTS_INT8:
         raise SpecError(f"{where}: {n_in} inputs", f"at most {MAX_INPUTS_INT8} with 8-bit coefficients")
@@ -422,6 +442,18 @@ def quantize_basis(
         "q": rounded.codes if spec.coefficient_bits >= 8 else pack_codes(rounded.codes, spec.coefficient_bits),
     }
     return _table(values, spec, rows, rounded.scale), rounded.residual
+
+
+def _spline_table(values: BasisValues, where: str) -> SplineTable:
+    return SplineTable(
+        segments=values.segments,
+        degree=values.degree,
+        shift=values.shift,
+        outside=values.outside,
+        low=as_float32(values.low, f"{where} domain"),
+        inverse=as_float32(1.0 / values.width, f"{where} domain"),
+        rows=as_float32(values.coefficients, f"{where} coefficients"),
+    )
 
 
 def _rows_to_fit(spec: BasisSpec, seen: F64 | None, shape: tuple[int, int], rows: int) -> F64 | None:

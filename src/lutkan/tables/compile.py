@@ -230,7 +230,7 @@ def compile_layer(plan: LayerPlan) -> KANOp:
             table = quantize_segments(values, plan.spec, where)
         elif isinstance(values, BasisValues) and isinstance(plan.spec, BasisSpec):
             table, residual = quantize_basis(values, plan.spec, where, residual)
-        elif isinstance(values, BaseValues) and isinstance(plan.spec, BasisSpec):
+        elif isinstance(values, BaseValues) and isinstance(plan.spec, BasisSpec) and plan.spec.coefficient_bits < 32:
             table, residual = quantize_product(
                 values.function, values.weight, values.seen, plan.spec, values.rows, residual
             )

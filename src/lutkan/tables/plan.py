@@ -13,7 +13,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from lutkan.artifact.program import BasisTable, IntegerRows, KANOp, Program, SegmentTable
+from lutkan.artifact.program import BasisTable, IntegerRows, KANOp, Program, SegmentTable, SplineTable
 from lutkan.errors import SpecError
 from lutkan.ir import Activation, Affine, Branch, EdgeBank, KANLayer, LayerNorm, NamedFunction, Network
 from lutkan.numerics import functions
@@ -27,7 +27,7 @@ __all__ = ["BaseValues", "BranchPlan", "LayerPlan", "plan_network"]
 
 F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
-_T = TypeVar("_T", SegmentTable, IntegerRows)
+_T = TypeVar("_T", bound="SegmentTable | IntegerRows | SplineTable")
 Glue = Affine | LayerNorm | Activation
 
 
@@ -148,14 +148,15 @@ def _plan_layer(
             else:
                 values = _sample_like(group, spec, _compiled_table(op, len(plans), SegmentTable))
         else:
-            compiled = None if op is None else _compiled_table(op, len(plans), IntegerRows)
-            fixed = compiled if isinstance(compiled, BasisTable) else None
+            kind = SplineTable if spec.coefficient_bits == 32 else IntegerRows
+            compiled = None if op is None else _compiled_table(op, len(plans), kind)
+            fixed = compiled if isinstance(compiled, (BasisTable, SplineTable)) else None
             candidate = next((b for b in analytic if b.pre == coupling == ()), None)
             bank = candidate.bank if candidate is not None else None
             if compiled is None:
                 fold = isinstance(bank, EdgeBank) and will_fold(group, bank, spec)
             else:
-                fold = fixed is not None and fixed.base is not None
+                fold = isinstance(fixed, BasisTable) and fixed.base is not None
             base = bank.take(inputs, outputs) if fold and isinstance(bank, EdgeBank) else None
             analytic = [b for b in analytic if base is None or b is not candidate]
             values = tabulate_basis(group, base, spec, fixed)

@@ -118,10 +118,13 @@ class BasisSpec:
 
     Attributes
     ----------
-    coefficient_bits : {16, 8, 4, 3, 2}
-        4 and fewer are storage forms, unpacked to 8 bits on load.
+    coefficient_bits : {32, 16, 8, 4, 3, 2}
+        4 and fewer are storage forms, unpacked to 8 bits on load. 32 keeps float32 coefficients and computes the
+        weights instead of tabulating them: uniform splines are then exact to float32, everything else is projected on
+        them, and the base branch stays apart.
     position_bits : int or None
-        Weights an interval are sampled at `2^position_bits` places; None takes 8 (10 with 16-bit coefficients).
+        Weights an interval are sampled at `2^position_bits` places; None takes 8 (10 with 16-bit coefficients). Not
+        for 32-bit coefficients.
     base : {"auto", "fold", "apart"}
         Whether the base branch is folded into the rows by a spline fit, or kept as an integer product. "auto" folds
         where the base branch sees the same input as uniform B-splines.
@@ -149,7 +152,7 @@ class BasisSpec:
     8
     """
 
-    coefficient_bits: Literal[16, 8, 4, 3, 2] = 8
+    coefficient_bits: Literal[32, 16, 8, 4, 3, 2] = 8
     position_bits: int | None = None
     base: Literal["auto", "fold", "apart"] = "auto"
     cover: float = 0.999
@@ -160,7 +163,7 @@ class BasisSpec:
 
     def __post_init__(self) -> None:
         where = "BasisSpec."
-        _one_of(where + "coefficient_bits", self.coefficient_bits, (16, 8, 4, 3, 2))
+        _one_of(where + "coefficient_bits", self.coefficient_bits, (32, 16, 8, 4, 3, 2))
         _one_of(where + "base", self.base, ("auto", "fold", "apart"))
         _one_of(where + "rounding", self.rounding, ("auto", "nearest", "fit"))
         for name, low, high in (("position_bits", 0, 12), ("segments", 1, 4096)):
@@ -169,6 +172,17 @@ class BasisSpec:
                 isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high
             ):
                 raise SpecError(f"{where}{name} = {value!r}", f"None, or an integer from {low} to {high}")
+        if self.coefficient_bits == 32 and (self.position_bits, self.base == "fold", self.rounding == "fit") != (
+            None,
+            False,
+            False,
+        ):
+            raise SpecError(
+                f"{where}coefficient_bits = 32 with position_bits = {self.position_bits!r}, base = {self.base!r}, "
+                f"rounding = {self.rounding!r}",
+                "position_bits None, base auto or apart, rounding auto or nearest",
+                "float32 rows have no positions and no codes, and their base branch stays apart",
+            )
         if not isinstance(self.cover, (int, float)) or not 0.0 < self.cover <= 1.0:
             raise SpecError(f"{where}cover = {self.cover!r}", "a share above 0, at most 1")
         if self.domain is not None:
@@ -306,6 +320,7 @@ def _layer_spec(data: object) -> LayerSpec:
 
 #: Specs by name; `segment-<dtype>-L<samples>` is understood for any number of samples.
 NAMED_SPECS: Mapping[str, LayerSpec] = {
+    "float32": BasisSpec(coefficient_bits=32),
     "int16": BasisSpec(coefficient_bits=16),
     "int8": BasisSpec(),
     "int4": BasisSpec(coefficient_bits=4),
@@ -347,6 +362,6 @@ def resolve_spec(spec: Spec | LayerSpec | str | Mapping[str, Any] | None) -> Spe
             return Spec(SegmentSpec(samples=int(match[2]), dtype=match[1]))  # type: ignore[arg-type]
     raise SpecError(
         f"spec {spec!r}",
-        "int16, int8, int4, segment-int8-L<samples>, segment-uint8-L<samples>, a spec object or its JSON form",
+        "float32, int16, int8, int4, segment-int8-L<samples>, segment-uint8-L<samples>, a spec object or its JSON form",
         'pass spec="int8"',
     )

@@ -22,6 +22,7 @@ from lutkan.verify.bounds import _short
 from lutkan.verify.table_error import table_error
 
 SPECS = {
+    "float32": "float32",
     "int16": "int16",
     "int8": "int8",
     "int4": "int4",

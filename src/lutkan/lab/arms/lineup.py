@@ -18,7 +18,7 @@ from lutkan.lab.nets import Drawn
 __all__ = ["RIVALS", "SPECS", "Rival", "compile_specs", "line_up", "rivals"]
 
 #: Specs that the native runtime is timed with.
-SPECS = ("int8", "int16", "int4", "segment-int8-L64", "segment-uint8-L16")
+SPECS = ("int8", "int16", "int4", "float32", "segment-int8-L64", "segment-uint8-L16")
 _NUMBA_SPECS = ("int8", "segment-int8-L64", "segment-uint8-L16")
 # Segment tables of a 1024 -> 1024 layer would take 0.7 GB.
 _SEGMENT_EDGES = 80_000
