@@ -11,6 +11,7 @@ import argparse
 import inspect
 import sys
 import textwrap
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,16 @@ HEAD = """\
 def page() -> str:
     """Return the whole page."""
     group: Any = typer.main.get_command(app)
-    return "\n".join([HEAD, *(section(name, command) for name, command in group.commands.items())])
+    return "\n".join([HEAD, *(section(name, command) for name, command in verbs(group))])
+
+
+def verbs(group: Any, before: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the verbs by their whole names, those of a group after each other."""
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from verbs(command, f"{before}{name} ")
+        else:
+            yield f"{before}{name}", command
 
 
 def section(name: str, command: Any) -> str:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from lutkan._version import __version__
-from lutkan.cli import bench, demo, doctor, inspect, predict, verify
+from lutkan.cli import bench, demo, doctor, inspect, lab, predict, verify
 from lutkan.cli import compile as compile_verb
 from lutkan.cli.terminal import complain
 from lutkan.errors import LutkanError
@@ -79,3 +79,9 @@ for _verb in (
     bench.bench,
 ):
     app.command()(_reporting(_verb))
+
+lab_group = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+for _verb in lab.VERBS:
+    lab_group.command()(_reporting(_verb))
+if lab.VERBS:
+    app.add_typer(lab_group, name="lab", help="Run an experiment: sweeps, policies, memory, start-up, case studies.")

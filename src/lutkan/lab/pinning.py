@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-__all__ = ["UNPINNED", "one_thread"]
+__all__ = ["UNPINNED", "one_thread", "single_threaded_children"]
 
 #: What `one_thread` tells of a process that it was not used in.
 UNPINNED: dict[str, Any] = {"core": None, "torch_threads": None, "blas_threads": None}
@@ -41,9 +41,7 @@ def one_thread(core: int | None = None, *, torch: bool = False) -> Iterator[dict
     """
     done = dict(UNPINNED)
     with ExitStack() as after:
-        before = {name: os.environ.get(name) for name in _VARIABLES}
-        after.callback(_restore_variables, before)
-        os.environ.update(dict.fromkeys(_VARIABLES, "1"))
+        after.enter_context(single_threaded_children())
         if hasattr(os, "sched_setaffinity"):
             allowed = os.sched_getaffinity(0)
             done["core"] = core if core in allowed else max(allowed)
@@ -64,9 +62,23 @@ def one_thread(core: int | None = None, *, torch: bool = False) -> Iterator[dict
         yield done
 
 
-def _restore_variables(before: dict[str, str | None]) -> None:
-    for name, value in before.items():
-        if value is None:
-            os.environ.pop(name, None)
-        else:
-            os.environ[name] = value
+@contextmanager
+def single_threaded_children() -> Iterator[None]:
+    """Let processes that are started meanwhile load their numeric libraries with one thread each.
+
+    Examples
+    --------
+    >>> with single_threaded_children():
+    ...     os.environ["OMP_NUM_THREADS"]
+    '1'
+    """
+    before = {name: os.environ.get(name) for name in _VARIABLES}
+    os.environ.update(dict.fromkeys(_VARIABLES, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
