@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lutkan.artifact import checks
-from lutkan.numerics.fixed_point import MAX_INPUTS_INT8, PAIR_SUM, WEIGHT_SUM, unpack_codes
+from lutkan.numerics.fixed_point import MAX_INPUTS_INT8, PAIR_SUM, WEIGHT_SUM, padded_knots, unpack_codes
 
 __all__ = ["BasisTable", "IntegerRows", "KnotTable", "ProductTable", "RadialTable"]
 
@@ -261,11 +261,7 @@ class KnotTable(IntegerRows):
     @property
     def padded_knots(self) -> F32:
         """Knots with `degree` more on both sides, a span apart each: they only feed rows that do not exist."""
-        span = self.knots[:, -1:] - self.knots[:, :1]
-        span = np.where(span > 0, span, np.float32(1.0))
-        more = np.arange(1, self.degree + 1, dtype=np.float32)
-        left = self.knots[:, :1] - span * more[::-1]
-        return np.concatenate([left, self.knots, self.knots[:, -1:] + span * more], axis=1)
+        return padded_knots(self.knots, self.degree)
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,12 +12,17 @@ __all__ = [
     "MAX_INPUTS_INT8",
     "PAIR_SUM",
     "WEIGHT_SUM",
+    "knot_features",
+    "knot_weights",
     "pack_codes",
+    "padded_knots",
     "round_to_sum",
     "unpack_codes",
 ]
 
+F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
+I64 = NDArray[np.int64]
 #: What the weights of a partition of unity sum to, by bits of the coefficients' kernel.
 WEIGHT_SUM = {8: 255, 16: 4096}
 #: `vpmaddubsw` adds two u8 * s8 products into a saturating int16: 258 * 127 = 32766 is the largest sum that fits.
@@ -56,6 +61,88 @@ def round_to_sum(weights: F64, total: int) -> NDArray[np.int64]:
     rank = np.empty_like(order)
     np.put_along_axis(rank, order, np.broadcast_to(np.arange(weights.shape[1]), order.shape).copy(), axis=1)
     return floor + (rank < missing[:, None])
+
+
+def padded_knots(knots: F32, degree: int) -> F32:
+    """Add `degree` knots on both sides, a span apart each: they only feed splines that do not exist.
+
+    Parameters
+    ----------
+    knots : float32 [n, K + 1]
+    degree : int
+
+    Returns
+    -------
+    float32 [n, K + 1 + 2 degree]
+    """
+    span = knots[:, -1:] - knots[:, :1]
+    span = np.where(span > 0, span, np.float32(1.0))
+    more = np.arange(1, degree + 1, dtype=np.float32)
+    return np.concatenate([knots[:, :1] - span * more[::-1], knots, knots[:, -1:] + span * more], axis=1)
+
+
+def knot_weights(knots: F32, degree: int, x: F32, total: int) -> tuple[I64, I64]:
+    """Find interval and integer weights of B-splines on knots of any spacing (docs/spec/semantics.md section 5.2).
+
+    The `degree + 1` bases of an interval are evaluated by the triangular scheme in float32; the running sum is rounded.
+
+    Parameters
+    ----------
+    knots : float32 [n, K + 1]
+        Strictly ascending, or all equal: that spline is zero.
+    degree : int
+        1 to 3.
+    x : float32 [N, n]
+    total : int
+        What the weights of an interval sum to.
+
+    Returns
+    -------
+    segment : int64 [N, n]
+    weights : int64 [N, n, 4]
+        Of the splines `segment - degree + t`, those beyond the first and the last one included; 0 beyond the knots.
+    """
+    inside = (x >= knots[:, 0]) & (x < knots[:, -1])
+    columns = [np.searchsorted(knots[i], x[:, i], side="right") - 1 for i in range(len(knots))]
+    segment = np.where(inside, np.stack(columns, axis=1), 0)
+    padded = padded_knots(knots, degree)
+    rows, k = np.arange(len(knots)), segment + degree
+    basis = [np.ones(x.shape, dtype=np.float32)]
+    with np.errstate(all="ignore"):
+        for p in range(1, degree + 1):
+            grown, saved = [], np.zeros(x.shape, dtype=np.float32)
+            for r in range(p):
+                to_right, to_left = padded[rows, k + r + 1] - x, x - padded[rows, k + r + 1 - p]
+                part = basis[r] / (to_right + to_left)
+                grown.append(saved + to_right * part)
+                saved = to_left * part
+            basis = [*grown, saved]
+        weights = np.zeros((*x.shape, 4), dtype=np.int64)
+        running, before = np.zeros(x.shape, dtype=np.float32), np.zeros(x.shape, dtype=np.int64)
+        for t in range(degree):
+            running = running + basis[t]
+            clamped = np.maximum(np.minimum(running * np.float32(total) + np.float32(0.5), np.float32(total)), 0)
+            upto = np.maximum(np.where(np.isnan(clamped), 0, clamped).astype(np.int64), before)
+            weights[..., t] = upto - before
+            before = upto
+    weights[..., degree] = total - before
+    return segment, weights * inside[..., None]
+
+
+def knot_features(knots: F32, degree: int, points: F32, total: int) -> I64:
+    """Return the integer weights of all B-splines at the points of codes: [n, K + 1] knots -> int64 [n, codes, rows].
+
+    Examples
+    --------
+    >>> knot_features(np.arange(4, dtype=np.float32)[None], 1, np.array([0.0, 1.25], dtype=np.float32), 255)
+    array([[[  0,   0],
+            [191,  64]]])
+    """
+    rows = knots.shape[1] - 1 - degree
+    segment, weights = knot_weights(knots, degree, np.broadcast_to(points[:, None], (len(points), len(knots))), total)
+    found = np.zeros((len(points), len(knots), rows + 2 * degree), dtype=np.int64)
+    np.put_along_axis(found, segment[..., None] + np.arange(degree + 1), weights[..., : degree + 1], axis=2)
+    return np.ascontiguousarray(found[:, :, degree : degree + rows].transpose(1, 0, 2))
 
 
 def pack_codes(codes: NDArray[np.int8], bits: int) -> NDArray[np.uint8]:

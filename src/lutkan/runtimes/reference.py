@@ -30,7 +30,7 @@ from lutkan.artifact.program import (
     SplineTable,
 )
 from lutkan.numerics import float32
-from lutkan.numerics.fixed_point import WEIGHT_SUM
+from lutkan.numerics.fixed_point import WEIGHT_SUM, knot_weights
 
 __all__ = ["add_bias", "locate", "run", "run_kan", "run_step", "segment_edges"]
 
@@ -220,33 +220,8 @@ def _floor_clamped(v: F32, count: int) -> I64:
 
 
 def _encode_knots(table: KnotTable, x: F32) -> tuple[I64, I64]:
-    """Evaluate the `degree + 1` bases of an interval by the triangular scheme, and round their running sum."""
     knots = np.broadcast_to(table.knots, (table.in_features, table.knots.shape[1]))
-    segment = _last_knot(knots, x)
-    inside = (segment >= 0) & (segment < table.segments)
-    segment = np.where(inside, segment, 0)
-    padded = np.broadcast_to(table.padded_knots, (table.in_features, table.knots.shape[1] + 2 * table.degree))
-    rows, k = np.arange(table.in_features), segment + table.degree
-    basis = [np.ones(x.shape, dtype=np.float32)]
-    for p in range(1, table.degree + 1):
-        grown, saved = [], np.zeros(x.shape, dtype=np.float32)
-        for r in range(p):
-            to_right, to_left = padded[rows, k + r + 1] - x, x - padded[rows, k + r + 1 - p]
-            part = basis[r] / (to_right + to_left)
-            grown.append(saved + to_right * part)
-            saved = to_left * part
-        basis = [*grown, saved]
-    total = np.float32(WEIGHT_SUM[table.kernel_bits])
-    weights = np.zeros((*x.shape, 4), dtype=np.int64)
-    running, before = np.zeros(x.shape, dtype=np.float32), np.zeros(x.shape, dtype=np.int64)
-    for t in range(table.degree):
-        running = running + basis[t]
-        upto = _floor_clamped(running * total + _HALF, int(total) + 1)
-        upto = np.maximum(upto, before)
-        weights[..., t] = upto - before
-        before = upto
-    weights[..., table.degree] = int(total) - before
-    return segment, weights * inside[..., None]
+    return knot_weights(knots, table.degree, x, WEIGHT_SUM[table.kernel_bits])
 
 
 def _add_basis(table: RowTable, x: F32, sums: F32) -> None:

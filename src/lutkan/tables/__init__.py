@@ -1,6 +1,7 @@
 """From the network IR to tables: specs, sampling, quantization, compilation."""
 
 from lutkan.tables.basis import BasisValues
+from lutkan.tables.code import CodedBranch, CodedLayer, CodeGrid, IntegerFeatures, integer_features
 from lutkan.tables.compile import (
     assemble,
     calibration_rows,
@@ -11,7 +12,7 @@ from lutkan.tables.compile import (
 )
 from lutkan.tables.plan import BaseValues, BranchPlan, LayerPlan, plan_network
 from lutkan.tables.segment import SegmentValues
-from lutkan.tables.spec import NAMED_SPECS, BasisSpec, LayerSpec, SegmentSpec, Spec, resolve_spec
+from lutkan.tables.spec import NAMED_SPECS, BasisSpec, BranchSpec, CodeSpec, LayerSpec, SegmentSpec, Spec, resolve_spec
 
 __all__ = [
     "NAMED_SPECS",
@@ -19,6 +20,12 @@ __all__ = [
     "BasisSpec",
     "BasisValues",
     "BranchPlan",
+    "BranchSpec",
+    "CodeGrid",
+    "CodeSpec",
+    "CodedBranch",
+    "CodedLayer",
+    "IntegerFeatures",
     "LayerPlan",
     "LayerSpec",
     "SegmentSpec",
@@ -29,6 +36,7 @@ __all__ = [
     "compile_layer",
     "compile_network",
     "input_domain",
+    "integer_features",
     "plan_network",
     "resolve_spec",
     "table_domain",

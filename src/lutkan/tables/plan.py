@@ -21,7 +21,7 @@ from lutkan.tables.basis import BasisValues, spread, tabulate_basis, will_fold
 from lutkan.tables.liveness import live_features
 from lutkan.tables.rounding import FIT_ROWS
 from lutkan.tables.segment import EdgeGroup, SegmentValues, require_float32_function, sample_segments
-from lutkan.tables.spec import LayerSpec, SegmentSpec, Spec
+from lutkan.tables.spec import BasisSpec, CodeSpec, LayerSpec, SegmentSpec, Spec
 
 __all__ = ["BaseValues", "BranchPlan", "LayerPlan", "plan_network"]
 
@@ -132,6 +132,8 @@ def _plan_layer(
     layer: KANLayer, spec: LayerSpec, inputs: I64, outputs: I64, rows: F64 | None, op: KANOp | None
 ) -> tuple[BranchPlan, ...]:
     where = f"layer {layer.name!r}" if layer.name else "layer"
+    if isinstance(spec, CodeSpec):
+        raise SpecError(f"{where}: a CodeSpec is for training so far", "a BasisSpec or a SegmentSpec")
     analytic, tabulated = _split(layer, spec, where)
     plans: list[BranchPlan] = []
     for coupling, branches in _groups(tabulated):
@@ -179,7 +181,7 @@ def _base_values(branch: Branch, spec: LayerSpec, rows: F64 | None, inputs: I64,
     name, bank = _function(branch), branch.bank.take(inputs, outputs)
     if not isinstance(bank, EdgeBank):
         raise TypeError(f"{bank.describe()} is no base branch")
-    if rows is None or not len(rows) or isinstance(spec, SegmentSpec):
+    if rows is None or not len(rows) or not isinstance(spec, BasisSpec):
         return BaseValues(name, bank.weights[:, 0, :])
     for step in branch.pre:
         rows = step.evaluate(rows)

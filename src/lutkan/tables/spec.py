@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from lutkan.errors import SpecError
 
-__all__ = ["NAMED_SPECS", "BasisSpec", "LayerSpec", "SegmentSpec", "Spec", "resolve_spec"]
+__all__ = ["NAMED_SPECS", "BasisSpec", "BranchSpec", "CodeSpec", "LayerSpec", "SegmentSpec", "Spec", "resolve_spec"]
 
 Domain = tuple[float, float]
 
@@ -19,6 +19,11 @@ Domain = tuple[float, float]
 def _one_of(where: str, value: object, allowed: tuple[object, ...]) -> None:
     if not any(type(value) is type(choice) and value == choice for choice in allowed):
         raise SpecError(f"{where} = {value!r}", ", ".join(repr(v) for v in allowed))
+
+
+def _bits(where: str, value: object, before: str = "") -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or not 2 <= value <= 8:
+        raise SpecError(f"{where} = {value!r}", f"{before}an integer from 2 to 8")
 
 
 @dataclass(frozen=True)
@@ -201,6 +206,109 @@ class BasisSpec:
         return {"type": "BasisSpec", "version": 1, "data": _plain(asdict(self))}
 
 
+@dataclass(frozen=True)
+class BranchSpec:
+    """How the weights of one branch are quantized.
+
+    Attributes
+    ----------
+    bits : int or None
+        2 to 8; None leaves them as they are (for training only: an integer table needs bits).
+    granularity : {"tensor", "output", "edge", "group"}
+        What shares a scale.
+    symmetric : bool
+        Whether zero is the middle code; otherwise the codes have a free offset.
+    group_size : int or None
+        Coefficients a group, for "group" only.
+
+    Raises
+    ------
+    SpecError
+        A field has a value that is not allowed, or two fields contradict each other.
+    """
+
+    bits: int | None = 8
+    granularity: Literal["tensor", "output", "edge", "group"] = "output"
+    symmetric: bool = True
+    group_size: int | None = None
+
+    def __post_init__(self) -> None:
+        where = "BranchSpec."
+        if self.bits is not None:
+            _bits(where + "bits", self.bits, "None, or ")
+        _one_of(where + "granularity", self.granularity, ("tensor", "output", "edge", "group"))
+        _one_of(where + "symmetric", self.symmetric, (False, True))
+        if (self.group_size is None) == (self.granularity == "group"):
+            raise SpecError(
+                f"{where}group_size = {self.group_size!r} with granularity {self.granularity!r}",
+                'a size with "group", None otherwise',
+            )
+        size = self.group_size
+        if size is not None and (isinstance(size, bool) or not isinstance(size, int) or size < 1):
+            raise SpecError(f"{where}group_size = {size!r}", "an integer from 1 on")
+
+
+@dataclass(frozen=True)
+class CodeSpec:
+    """Integers from code to code: quantized inputs and weights, tables addressed by the code (semantics section 5.5).
+
+    The same object steers quantization-aware training, post-training quantization and `lutkan.compile`.
+
+    Attributes
+    ----------
+    input_bits : int
+        2 to 8: a layer's input is one of `2^input_bits` codes.
+    input_symmetric : bool
+        Whether zero is the middle code; False leaves the offset free.
+    base, spline : BranchSpec
+        Weights of the base branch, and of all others.
+    scaler : BranchSpec or None
+        Edge scales that a family keeps apart (efficient-kan's scaler, pykan's scale_sp); None folds them into the
+        coefficients first.
+    percentile : (float, float) or None
+        Input range from these percentiles of the calibration rows instead of minimum and maximum.
+    keep_masked : bool
+        Keep inputs and outputs without a live edge.
+
+    Raises
+    ------
+    SpecError
+        A field has a value that is not allowed.
+
+    Examples
+    --------
+    >>> resolve_spec("w4a8").default.spline.bits
+    4
+    """
+
+    input_bits: int = 8
+    input_symmetric: bool = False
+    base: BranchSpec = BranchSpec()
+    spline: BranchSpec = BranchSpec()
+    scaler: BranchSpec | None = None
+    percentile: tuple[float, float] | None = None
+    keep_masked: bool = False
+
+    def __post_init__(self) -> None:
+        where = "CodeSpec."
+        _bits(where + "input_bits", self.input_bits)
+        _one_of(where + "input_symmetric", self.input_symmetric, (False, True))
+        for name in ("base", "spline", "scaler"):
+            value = getattr(self, name)
+            if not isinstance(value, BranchSpec) and not (name == "scaler" and value is None):
+                raise SpecError(f"{where}{name} is {str(value)[:80]!r}", "a BranchSpec")
+        if self.percentile is not None:
+            low, high = _interval(where + "percentile", self.percentile)
+            if low < 0 or high > 100:
+                raise SpecError(f"{where}percentile = {self.percentile!r}", "two numbers, 0 <= low < high <= 100")
+            object.__setattr__(self, "percentile", (low, high))
+        _one_of(where + "keep_masked", self.keep_masked, (False, True))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return `{type, version, data}`."""
+        return {"type": "CodeSpec", "version": 1, "data": _plain(asdict(self))}
+
+
 def _interval(where: str, value: object) -> Domain:
     try:
         low, high = (float(v) for v in value)  # type: ignore[union-attr]
@@ -215,8 +323,12 @@ def _plain(data: dict[str, Any]) -> dict[str, Any]:
     return {key: list(value) if isinstance(value, tuple) else value for key, value in data.items()}
 
 
-LayerSpec = SegmentSpec | BasisSpec
-_LAYER_SPECS: Mapping[str, type[SegmentSpec] | type[BasisSpec]] = {"SegmentSpec": SegmentSpec, "BasisSpec": BasisSpec}
+LayerSpec = SegmentSpec | BasisSpec | CodeSpec
+_LAYER_SPECS: Mapping[str, type[SegmentSpec] | type[BasisSpec] | type[CodeSpec]] = {
+    "SegmentSpec": SegmentSpec,
+    "BasisSpec": BasisSpec,
+    "CodeSpec": CodeSpec,
+}
 
 
 @dataclass(frozen=True)
@@ -315,7 +427,17 @@ def _layer_spec(data: object) -> LayerSpec:
     if unknown:
         raise SpecError(f"{kind.__name__} has the unknown field {unknown[0]!r}", ", ".join(sorted(known)))
     values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in body.items()}
+    if kind is CodeSpec:
+        values = {key: _branch_spec(value) if isinstance(value, Mapping) else value for key, value in values.items()}
     return kind(**values)
+
+
+def _branch_spec(data: Mapping[str, Any]) -> BranchSpec:
+    known = {field.name for field in fields(BranchSpec)}
+    unknown = sorted(set(data) - known)
+    if unknown:
+        raise SpecError(f"BranchSpec has the unknown field {unknown[0]!r}", ", ".join(sorted(known)))
+    return BranchSpec(**data)
 
 
 #: Specs by name; `segment-<dtype>-L<samples>` is understood for any number of samples.
@@ -327,6 +449,7 @@ NAMED_SPECS: Mapping[str, LayerSpec] = {
     "segment-int8-L64": SegmentSpec(),
     "segment-uint8-L16": SegmentSpec(samples=16, dtype="uint8"),
 }
+_CODE_NAME = re.compile(r"w([2-8])a([2-8])")
 _SEGMENT_NAME = re.compile(r"segment-(int8|uint8)-L(\d{1,6})")
 
 
@@ -350,7 +473,7 @@ def resolve_spec(spec: Spec | LayerSpec | str | Mapping[str, Any] | None) -> Spe
     """
     if isinstance(spec, Spec):
         return spec
-    if isinstance(spec, (SegmentSpec, BasisSpec)):
+    if isinstance(spec, (SegmentSpec, BasisSpec, CodeSpec)):
         return Spec(spec)
     if isinstance(spec, Mapping):
         return Spec.from_json(spec) if spec.get("type") == "Spec" else Spec(_layer_spec(spec))
@@ -360,8 +483,13 @@ def resolve_spec(spec: Spec | LayerSpec | str | Mapping[str, Any] | None) -> Spe
         match = _SEGMENT_NAME.fullmatch(spec)
         if match:
             return Spec(SegmentSpec(samples=int(match[2]), dtype=match[1]))  # type: ignore[arg-type]
+        match = _CODE_NAME.fullmatch(spec)
+        if match:
+            weights = BranchSpec(bits=int(match[1]))
+            return Spec(CodeSpec(input_bits=int(match[2]), base=weights, spline=weights))
     raise SpecError(
         f"spec {spec!r}",
-        "float32, int16, int8, int4, segment-int8-L<samples>, segment-uint8-L<samples>, a spec object or its JSON form",
+        "float32, int16, int8, int4, w<2 to 8>a<2 to 8>, segment-int8-L<samples>, segment-uint8-L<samples>, a spec "
+        "object or its JSON form",
         'pass spec="int8"',
     )
