@@ -1,0 +1,784 @@
+"""Quantizers for training: fake-quantized numbers forward, each method's own gradient backward.
+
+Two kinds. A weight quantizer sees a matrix [rows, n] whose rows have a scale each: one row a tensor, an output, an
+edge or a group of weights. An input quantizer has one grid `low + step * code` for the whole tensor, as an artifact's
+tables need it. Every method is written for signed numbers, and gives back numbers of the size it took: KAN layers have
+no normalisation behind them that would repair a lost scale.
+
+============  ===========================================================  ======================================
+method        weights                                                      layer inputs
+============  ===========================================================  ======================================
+`uniform`     largest value over the top code, straight-through            range of least squared error, fixed
+`lsq`         learned step (Esser et al., ICLR 2020)                       learned step, no offset
+`lsq+`        the same from the 3-sigma range (Bhalgat et al., 2020)       learned step and offset
+`pact`        as `dorefa`                                                  learned clipping (Choi et al., 2018)
+`dorefa`      tanh onto levels without a zero, times max|w| (Zhou, 2016)   fixed range
+`qil`         learned interval and exponent (Jung et al., CVPR 2019)       learned interval
+`dsq`         learned range, soft stairs backward (Gong, ICCV 2019)        the same
+============  ===========================================================  ======================================
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from lutkan.errors import InputError, SpecError
+
+__all__ = [
+    "METHODS",
+    "DSQInput",
+    "DSQWeight",
+    "DoReFaInput",
+    "DoReFaWeight",
+    "InputQuantizer",
+    "LSQInput",
+    "LSQPlusInput",
+    "LSQPlusWeight",
+    "LSQWeight",
+    "PACTInput",
+    "QILInput",
+    "QILWeight",
+    "UniformInput",
+    "UniformWeight",
+    "WeightQuantizer",
+    "input_quantizer",
+    "search_range",
+    "weight_quantizer",
+]
+
+_TINY = 1e-12
+# Numbers of an input that its range is searched on.
+_SEARCHED = 65536
+
+
+def _intervals(bits: int) -> int:
+    """Return the intervals between levels that lie evenly about zero: 8 bits are -127 to 127, as the kernels take."""
+    return 254 if bits == 8 else (1 << bits) - 1
+
+
+def _scaled_gradient(value: Tensor, factor: float) -> Tensor:
+    """Return the value, its gradient multiplied by `factor` (LSQ, section 2.2)."""
+    return (value - value * factor).detach() + value * factor
+
+
+class _Stepped(torch.autograd.Function):
+    """`step * clip(round(w / step), bottom, top)`, rows of `w` sharing a step; LSQ's gradients."""
+
+    @staticmethod
+    def forward(ctx: Any, w: Tensor, step: Tensor, bottom: Tensor, top: Tensor) -> Tensor:
+        scaled = w / step
+        codes = torch.minimum(torch.maximum(scaled.round(), bottom), top)
+        ctx.save_for_backward(scaled, codes, bottom, top)
+        return codes * step
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
+        scaled, codes, bottom, top = ctx.saved_tensors
+        grad = grads[0]
+        passed = grad * ((scaled > bottom) & (scaled < top))
+        d_step = None
+        if ctx.needs_input_grad[1]:
+            # codes - scaled inside, codes outside
+            d_step = (grad * codes - passed * scaled).sum(dim=1, keepdim=True)
+        return passed, d_step, None, None
+
+
+class _Affine(torch.autograd.Function):
+    """`low + step * clip(round((x - low) / step), 0, top)`, rounding halves up; gradients of LSQ+, or of PACT.
+
+    With `inside` the rounding error inside the range counts for the step (LSQ+); without, the range is felt by what it
+    clips alone (PACT).
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, low: Tensor, step: Tensor, top: int, inside: bool) -> tuple[Tensor, Tensor]:
+        scaled = (x - low) / step
+        codes = (scaled + 0.5).floor().clamp(0, top)
+        ctx.save_for_backward(scaled, codes)
+        ctx.top, ctx.inside = top, inside
+        ctx.mark_non_differentiable(codes)
+        return low + step * codes, codes
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None, None]:
+        scaled, codes = ctx.saved_tensors
+        grad = grads[0]
+        passed = grad * ((scaled >= 0) & (scaled <= ctx.top))
+        d_low = d_step = None
+        if ctx.needs_input_grad[1] or ctx.needs_input_grad[2]:
+            clipped = grad - passed
+            d_low = clipped.sum()
+            d_step = (clipped * codes).sum()
+            if ctx.inside:
+                d_step = d_step + (passed * (codes - scaled)).sum()
+        return passed, d_low, d_step, None, None
+
+
+def search_range(x: Tensor, bits: int, *, symmetric: bool = False) -> tuple[float, float]:
+    """Find the range (low, high) whose `2^bits` even levels are nearest to the numbers, in the squared mean.
+
+    Parameters
+    ----------
+    x : float tensor
+        Any shape; a spread-out part of it is used where it is large.
+    bits : int
+    symmetric : bool
+        Whether `low = -high`.
+
+    Returns
+    -------
+    (float, float)
+
+    Examples
+    --------
+    >>> import torch
+    >>> low, high = search_range(torch.tensor([0.0, 1.0, 2.0, 3.0]), 2)
+    >>> round(low, 3), round(high, 3)
+    (0.0, 3.0)
+    """
+    flat = x.detach().reshape(-1).float()
+    flat = flat[:: max(1, flat.numel() // _SEARCHED)]
+    if flat.numel() == 0 or not bool(torch.isfinite(flat).all()):
+        raise InputError("calibration values that are empty, NaN or infinite", "finite numbers")
+    least, most = float(flat.min()), float(flat.max())
+    if symmetric:
+        most = max(abs(least), abs(most))
+        least = -most
+    if most - least < _TINY:
+        reach = max(abs(most), 1.0) * 0.5
+        return (-reach, reach) if symmetric else (least - reach, most + reach)
+    top = (1 << bits) - 1
+
+    def error(low: float, high: float) -> float:
+        step = (high - low) / top
+        codes = ((flat - low) / step + 0.5).floor().clamp(0, top)
+        return float((flat - (low + step * codes)).square().mean())
+
+    best = (error(least, most), least, most)
+    span, share = most - least, 0.05
+    for _ in range(3):  # coarse, then finer about the best
+        _, low, high = best
+        around = [share * k for k in range(-10, 11)]
+        if symmetric:
+            trials = [(-h, h) for d in around if 1e-3 * span < (h := high + d * span / 2) <= most]
+        else:
+            lows = [v for d in around if least <= (v := low + d * span) <= most]
+            highs = [v for d in around if least <= (v := high + d * span) <= most]
+            # One end at a time, twice: a full grid costs ten times as much and gains nothing.
+            trials = []
+            for _ in range(2):
+                for v in lows:
+                    if high - v > 1e-3 * span:
+                        best = min(best, (error(v, best[2]), v, best[2])) if v < best[2] else best
+                for v in highs:
+                    if v - best[1] > 1e-3 * span:
+                        best = min(best, (error(best[1], v), best[1], v))
+        for pair in trials:
+            best = min(best, (error(*pair), *pair))
+        share /= 5
+    return best[1], best[2]
+
+
+def _row_range(w: Tensor, top: float) -> Tensor:
+    """Return, for every row, the clipping level of least squared error for levels `-1 .. 1` in steps of `1 / top`.
+
+    Levels without a zero are asked for by a `top` of half an odd number.
+    """
+    most = w.abs().amax(dim=1, keepdim=True).clamp_min(_TINY)
+    shift = 0.5 if top % 1 else 0.0
+    best, level = None, most
+    for share in torch.linspace(0.2, 1.0, 33).tolist():
+        step = most * share / top
+        codes = ((w / step - shift).round() + shift).clamp(-top, top)
+        error = (w - codes * step).square().sum(dim=1, keepdim=True)
+        if best is None:
+            best, level = error, most * share
+        else:
+            level = torch.where(error <= best, most * share, level)
+            best = torch.minimum(best, error)
+    return level
+
+
+class WeightQuantizer(nn.Module):
+    """Base of all weight quantizers.
+
+    Parameters
+    ----------
+    rows : int
+        Number of scales.
+    bits : int
+        2 to 8.
+    symmetric : bool
+        Whether the levels lie evenly about zero. Otherwise an integer zero point a row is taken from the first
+        weights, where the method has one.
+
+    Attributes
+    ----------
+    ready : bool
+        Whether `init_from` has seen weights.
+    """
+
+    method: ClassVar[str]
+    ready: Tensor
+
+    def __init__(self, rows: int, bits: int, symmetric: bool = True) -> None:
+        super().__init__()
+        self.rows, self.bits, self.symmetric = rows, bits, symmetric
+        self.register_buffer("ready", torch.tensor(False))
+
+    def init_from(self, w: Tensor) -> None:
+        """Take the starting parameters from weights [rows, n]."""
+        with torch.no_grad():
+            self._start(w.detach())
+            self.ready.fill_(True)
+
+    def _start(self, w: Tensor) -> None:
+        raise TypeError(f"{type(self).__name__} does not define _start")
+
+    def forward(self, w: Tensor) -> Tensor:
+        """Return the weights that the codes stand for: [rows, n] -> [rows, n]."""
+        raise TypeError(f"{type(self).__name__} does not define forward")
+
+    def codes(self, w: Tensor) -> Tensor:
+        """Return the integers, int64 [rows, n]: `forward(w) == scale * codes(w)`."""
+        with torch.no_grad():
+            return torch.round(self(w) / self.scale).to(torch.int64)
+
+    @property
+    def scale(self) -> Tensor:
+        """What a code of 1 stands for, [rows, 1], positive."""
+        raise TypeError(f"{type(self).__name__} does not define scale")
+
+
+class UniformWeight(WeightQuantizer):
+    """Fixed steps: the largest value of a row over the top code; straight-through inside the range.
+
+    With `symmetric` the codes are `-(2^(b-1) - 1) .. 2^(b-1) - 1`, so that 2 bits are -1, 0, 1.
+    """
+
+    method = "uniform"
+    step: Tensor
+    bottom: Tensor
+    top: Tensor
+
+    def __init__(self, rows: int, bits: int, symmetric: bool = True) -> None:
+        super().__init__(rows, bits, symmetric)
+        self._make_step(rows)
+        high = (1 << (bits - 1)) - 1
+        self.register_buffer("bottom", torch.full((rows, 1), float(self._lowest(high))))
+        self.register_buffer("top", torch.full((rows, 1), float(high)))
+
+    def _make_step(self, rows: int) -> None:
+        self.register_buffer("step", torch.ones(rows, 1))
+
+    def _lowest(self, high: int) -> int:
+        return -high
+
+    def _start(self, w: Tensor) -> None:
+        if not self.symmetric:
+            least, most = w.amin(dim=1, keepdim=True).clamp_max(0), w.amax(dim=1, keepdim=True).clamp_min(0)
+            levels = (1 << self.bits) - 1
+            step = ((most - least) / levels).clamp_min(_TINY)
+            zero = (-least / step).round()
+            if self.bits == 8:  # the integer kernels take -127 to 127
+                zero, levels = torch.full_like(zero, 127.0), 254
+            self.bottom.copy_(-zero)
+            self.top.copy_(levels - zero)
+        self.step.copy_(self._first_step(w))
+
+    def _first_step(self, w: Tensor) -> Tensor:
+        if self.symmetric:
+            return (w.abs().amax(dim=1, keepdim=True) / self.top).clamp_min(_TINY)
+        least, most = w.amin(dim=1, keepdim=True).clamp_max(0), w.amax(dim=1, keepdim=True).clamp_min(0)
+        # Both ends have to be within reach of the rounded zero point.
+        return torch.maximum(most / self.top.clamp_min(1), least / self.bottom.clamp_max(-1)).clamp_min(_TINY)
+
+    def set_scale(self, scale: Tensor) -> None:
+        """Fix the steps: what post-training methods do that search them. [rows] or [rows, 1]."""
+        with torch.no_grad():
+            self.step.copy_(scale.reshape(self.rows, 1))
+            self.ready.fill_(True)
+
+    def forward(self, w: Tensor) -> Tensor:
+        return _Stepped.apply(w, self.scale, self.bottom, self.top)  # type: ignore[no-any-return]
+
+    @property
+    def scale(self) -> Tensor:
+        return self.step.abs().clamp_min(_TINY)
+
+
+class LSQWeight(UniformWeight):
+    """LSQ: the step is learned, its gradient scaled by `1 / sqrt(n * top)` (arXiv 1902.08153).
+
+    Codes `-2^(b-1) .. 2^(b-1) - 1` (8 bits: -127 to 127).
+    """
+
+    method = "lsq"
+
+    def _make_step(self, rows: int) -> None:
+        self.step = nn.Parameter(torch.ones(rows, 1))
+
+    def _lowest(self, high: int) -> int:
+        return -high if high == 127 else -high - 1
+
+    def _first_step(self, w: Tensor) -> Tensor:
+        return (2.0 * w.abs().mean(dim=1, keepdim=True) / self.top.clamp_min(1).sqrt()).clamp_min(_TINY)
+
+    def forward(self, w: Tensor) -> Tensor:
+        top = max(float((1 << (self.bits - 1)) - 1), 1.0)
+        step = _scaled_gradient(self.scale, 1.0 / math.sqrt(w.shape[1] * top))
+        return _Stepped.apply(w, step, self.bottom, self.top)  # type: ignore[no-any-return]
+
+
+class LSQPlusWeight(LSQWeight):
+    """LSQ+ weights: LSQ, started at `max(|mean - 3 sigma|, |mean + 3 sigma|) / 2^(b-1)` (arXiv 2004.09576)."""
+
+    method = "lsq+"
+
+    def _first_step(self, w: Tensor) -> Tensor:
+        mean, sigma = w.mean(dim=1, keepdim=True), w.std(dim=1, keepdim=True, unbiased=False)
+        reach = torch.maximum((mean - 3 * sigma).abs(), (mean + 3 * sigma).abs())
+        return (reach / (1 << (self.bits - 1))).clamp_min(_TINY)
+
+
+class DoReFaWeight(WeightQuantizer):
+    """DoReFa: `max|w| * (2 quantize(tanh(w) / (2 max|tanh w|) + 1/2) - 1)`, no level at zero (arXiv 1606.06160).
+
+    The maxima are those of the weights of the moment, and count as constants in the gradient. Codes are the odd
+    integers `-(2^b - 1) .. 2^b - 1`; with 8 bits all integers from -127 to 127.
+    """
+
+    method = "dorefa"
+    largest: Tensor
+
+    def __init__(self, rows: int, bits: int, symmetric: bool = True) -> None:
+        super().__init__(rows, bits, symmetric)
+        self.register_buffer("largest", torch.ones(rows, 1))
+
+    def _start(self, w: Tensor) -> None:
+        self.largest.copy_(w.abs().amax(dim=1, keepdim=True).clamp_min(_TINY))
+
+    def forward(self, w: Tensor) -> Tensor:
+        with torch.no_grad():
+            self._start(w)
+        levels = float(_intervals(self.bits))
+        share = torch.tanh(w) / (2.0 * torch.tanh(self.largest)) + 0.5
+        rounded = share + ((share * levels + 0.5).floor().clamp(0, levels) / levels - share).detach()
+        return self.largest * (2.0 * rounded - 1.0)
+
+    @property
+    def scale(self) -> Tensor:
+        levels = _intervals(self.bits)
+        return self.largest / float(levels if levels % 2 else levels // 2)
+
+
+class QILWeight(WeightQuantizer):
+    """QIL: weights within a learned interval of magnitudes are mapped onto the levels (arXiv 1808.05779).
+
+    Magnitudes below `centre - width` become 0, those above `centre + width` the top level `centre + width`; between
+    them `((|w| - centre + width) / (2 width))^gamma` is rounded. It starts with `centre = width`: nothing is pruned,
+    for small spline coefficients would not come back.
+    """
+
+    method = "qil"
+
+    def __init__(self, rows: int, bits: int, symmetric: bool = True) -> None:
+        super().__init__(rows, bits, symmetric)
+        self.centre = nn.Parameter(torch.full((rows, 1), 0.5))
+        self.width = nn.Parameter(torch.full((rows, 1), 0.5))
+        self.gamma = nn.Parameter(torch.ones(rows, 1))
+
+    def _start(self, w: Tensor) -> None:
+        half = _row_range(w, float((1 << (self.bits - 1)) - 1)) / 2
+        self.centre.copy_(half)
+        self.width.copy_(half)
+        self.gamma.fill_(1.0)
+
+    def forward(self, w: Tensor) -> Tensor:
+        levels = float((1 << (self.bits - 1)) - 1)
+        size = w.abs()
+        width = self.width.abs().clamp_min(_TINY)
+        share = ((size - self.centre) * (0.5 / width) + 0.5).clamp(0.0, 1.0)
+        # 0^gamma has no gradient to gamma; the clamp keeps its logarithm finite
+        bent = torch.where(share > 0, share.clamp_min(_TINY) ** self.gamma, torch.zeros_like(share))
+        rounded = bent + ((bent * levels).round() / levels - bent).detach()
+        return w.sign() * rounded * (self.centre + width).clamp_min(_TINY)
+
+    @property
+    def scale(self) -> Tensor:
+        reach = (self.centre + self.width.abs().clamp_min(_TINY)).clamp_min(_TINY)
+        return reach / float((1 << (self.bits - 1)) - 1)
+
+
+def _soft_stairs(scaled: Tensor, top: Tensor | float, alpha: Tensor) -> Tensor:
+    """Return DSQ's staircase of `scaled` in [0, top]: hard forward, `tanh` between the steps backward."""
+    cell = torch.minimum(scaled.detach().floor(), torch.as_tensor(top, dtype=scaled.dtype) - 1).clamp_min(0)
+    steep = torch.log(2.0 / alpha - 1.0)  # k times the width of a cell
+    soft = cell + 0.5 + 0.5 * torch.tanh(steep * (scaled - cell - 0.5)) / (1.0 - alpha)
+    hard = cell + (scaled.detach() - cell >= 0.5).to(scaled.dtype)
+    return soft + (hard - soft).detach()
+
+
+class DSQWeight(WeightQuantizer):
+    """DSQ: `2^b` even levels over a learned range, no level at zero; backward a staircase of tanh (arXiv 1908.05033).
+
+    `alpha` in (0, 0.5), learned too, says how soft the staircase is. Codes are the odd integers
+    `-(2^b - 1) .. 2^b - 1`, with 8 bits all integers from -127 to 127; with a free offset, integers about a zero
+    point of the row.
+    """
+
+    method = "dsq"
+    zero: Tensor
+
+    def __init__(self, rows: int, bits: int, symmetric: bool = True) -> None:
+        super().__init__(rows, bits, symmetric)
+        self.step = nn.Parameter(torch.ones(rows, 1))
+        self.alpha = nn.Parameter(torch.full((1,), 0.4))
+        self.levels = float(_intervals(bits))
+        self.register_buffer("zero", torch.full((rows, 1), self.levels / 2))
+
+    def _start(self, w: Tensor) -> None:
+        if self.symmetric:
+            self.step.copy_(2.0 * _row_range(w, self.levels / 2) / self.levels)
+            return
+        least, most = w.amin(dim=1, keepdim=True).clamp_max(0), w.amax(dim=1, keepdim=True).clamp_min(0)
+        self.step.copy_(((most - least) / self.levels).clamp_min(_TINY))
+        self.zero.copy_((-least / self.step).round())
+        if self.bits == 8:
+            self.zero.clamp_(127, 127)
+
+    def forward(self, w: Tensor) -> Tensor:
+        step = self.step.abs().clamp_min(_TINY)
+        scaled = (w / step + self.zero).clamp(0.0, self.levels)
+        stairs = _soft_stairs(scaled, self.levels, self.alpha.clamp(0.05, 0.495))
+        return step * (stairs - self.zero)
+
+    @property
+    def scale(self) -> Tensor:
+        step = self.step.abs().clamp_min(_TINY)
+        return step / 2 if self.symmetric and self.levels % 2 else step
+
+
+class InputQuantizer(nn.Module):
+    """Base of all input quantizers: codes `0 .. 2^bits - 1`, code `c` standing for `low + step * c`.
+
+    Parameters
+    ----------
+    bits : int
+        2 to 8.
+    symmetric : bool
+        Whether the range has no offset: zero is the middle code, or (pact, qil, dsq) the codes lie evenly about it.
+    """
+
+    method: ClassVar[str]
+    ready: Tensor
+
+    def __init__(self, bits: int, symmetric: bool = False) -> None:
+        super().__init__()
+        self.bits, self.symmetric = bits, symmetric
+        self.top = (1 << bits) - 1
+        self.register_buffer("ready", torch.tensor(False))
+
+    def init_from(self, x: Tensor) -> None:
+        """Take the range from the inputs of calibration rows: the one of least squared error."""
+        low, high = search_range(x, self.bits, symmetric=self.symmetric)
+        self.set_range(low, high)
+
+    def set_range(self, low: float, high: float) -> None:
+        """Take a range: what code 0 and the top code stand for.
+
+        Raises
+        ------
+        SpecError
+            Not finite, or `low >= high`.
+        """
+        if not (math.isfinite(low) and math.isfinite(high) and low < high):
+            raise SpecError(f"an input range of ({low}, {high})", "two finite numbers, low < high")
+        with torch.no_grad():
+            self._start(low, high)
+            self.ready.fill_(True)
+
+    def _start(self, low: float, high: float) -> None:
+        raise TypeError(f"{type(self).__name__} does not define _start")
+
+    @property
+    def low(self) -> Tensor:
+        """What code 0 stands for."""
+        raise TypeError(f"{type(self).__name__} does not define low")
+
+    @property
+    def step(self) -> Tensor:
+        """The distance of two codes."""
+        raise TypeError(f"{type(self).__name__} does not define step")
+
+    def quantize(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the numbers that the codes stand for, and the codes as floats, both shaped like x."""
+        raise TypeError(f"{type(self).__name__} does not define quantize")
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the numbers that the codes stand for."""
+        return self.quantize(x)[0]
+
+    def codes(self, x: Tensor) -> Tensor:
+        """Return the codes, int64."""
+        with torch.no_grad():
+            return self.quantize(x)[1].to(torch.int64)
+
+    def points(self) -> Tensor:
+        """Return what every code stands for, [2^bits]."""
+        low, step = self.low.detach(), self.step.detach()
+        return low + step * torch.arange(self.top + 1, dtype=step.dtype, device=step.device)
+
+
+class UniformInput(InputQuantizer):
+    """A fixed range; straight-through inside it."""
+
+    method = "uniform"
+    _low: Tensor
+    _step: Tensor
+
+    def __init__(self, bits: int, symmetric: bool = False) -> None:
+        super().__init__(bits, symmetric)
+        self.register_buffer("_low", torch.tensor(-1.0))
+        self.register_buffer("_step", torch.tensor(2.0 / self.top))
+
+    def _start(self, low: float, high: float) -> None:
+        step = (high - low) / self.top
+        self._low.fill_(-step * (1 << (self.bits - 1)) if self.symmetric else low)
+        self._step.fill_(step)
+
+    @property
+    def low(self) -> Tensor:
+        return self._low
+
+    @property
+    def step(self) -> Tensor:
+        return self._step
+
+    def quantize(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return _Affine.apply(x, self.low, self.step, self.top, False)  # type: ignore[return-value]
+
+
+class DoReFaInput(UniformInput):
+    """DoReFa's clipping to a fixed range, which a KAN takes from its calibration rows instead of [0, 1]."""
+
+    method = "dorefa"
+
+
+class LSQInput(InputQuantizer):
+    """LSQ: a learned step, codes `-2^(b-1) .. 2^(b-1) - 1` about zero, never with an offset."""
+
+    method = "lsq"
+
+    def __init__(self, bits: int, symmetric: bool = False) -> None:
+        super().__init__(bits, True)
+        del symmetric
+        self._step = nn.Parameter(torch.tensor(1.0))
+
+    def init_from(self, x: Tensor) -> None:
+        """Take the step from calibration rows: `2 mean|x| / sqrt(top)`, or the largest value's where that is less."""
+        half = (1 << (self.bits - 1)) - 1
+        size = x.detach().abs()
+        if size.numel() == 0 or not bool(torch.isfinite(size).all()):
+            raise InputError("calibration values that are empty, NaN or infinite", "finite numbers")
+        step = max(float(2.0 * size.mean() / math.sqrt(max(half, 1))), _TINY)
+        step = min(step, max(float(size.max()) / max(half, 1), _TINY))
+        self.set_range(-step * (half + 1), step * half)
+
+    def _start(self, low: float, high: float) -> None:
+        self._step.fill_((high - low) / self.top)
+
+    @property
+    def low(self) -> Tensor:
+        return -float(1 << (self.bits - 1)) * self.step
+
+    @property
+    def step(self) -> Tensor:
+        return self._step.abs().clamp_min(_TINY)
+
+    def quantize(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        half = max((1 << (self.bits - 1)) - 1, 1)
+        step = _scaled_gradient(self.step, 1.0 / math.sqrt(x[0].numel() * half))
+        return _Affine.apply(x, -float(1 << (self.bits - 1)) * step, step, self.top, True)  # type: ignore[return-value]
+
+
+class LSQPlusInput(InputQuantizer):
+    """LSQ+: a learned step and a learned offset, the value of code 0; started at the range of least squared error."""
+
+    method = "lsq+"
+
+    def __init__(self, bits: int, symmetric: bool = False) -> None:
+        super().__init__(bits, symmetric)
+        self._step = nn.Parameter(torch.tensor(1.0))
+        if not symmetric:
+            self._low = nn.Parameter(torch.tensor(-1.0))
+
+    def _start(self, low: float, high: float) -> None:
+        self._step.fill_((high - low) / self.top)
+        if not self.symmetric:
+            self._low.fill_(low)
+
+    @property
+    def low(self) -> Tensor:
+        return -float(1 << (self.bits - 1)) * self.step if self.symmetric else self._low
+
+    @property
+    def step(self) -> Tensor:
+        return self._step.abs().clamp_min(_TINY)
+
+    def quantize(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        factor = 1.0 / math.sqrt(x[0].numel() * max((1 << (self.bits - 1)) - 1, 1))
+        step = _scaled_gradient(self.step, factor)
+        low = -float(1 << (self.bits - 1)) * step if self.symmetric else _scaled_gradient(self._low, factor)
+        return _Affine.apply(x, low, step, self.top, True)  # type: ignore[return-value]
+
+
+class PACTInput(InputQuantizer):
+    """PACT: the clipping levels are learned from what they clip alone; one for both signs, or one for each."""
+
+    method = "pact"
+
+    def __init__(self, bits: int, symmetric: bool = False) -> None:
+        super().__init__(bits, symmetric)
+        self.alpha = nn.Parameter(torch.tensor(6.0))
+        if not symmetric:
+            self.floor = nn.Parameter(torch.tensor(-6.0))
+
+    def _start(self, low: float, high: float) -> None:
+        self.alpha.fill_(high)
+        if not self.symmetric:
+            self.floor.fill_(low)
+
+    @property
+    def low(self) -> Tensor:
+        return -self.alpha.abs().clamp_min(_TINY) if self.symmetric else self.floor
+
+    @property
+    def step(self) -> Tensor:
+        high = self.alpha.abs() if self.symmetric else self.alpha
+        return ((high - self.low) / self.top).clamp_min(_TINY)
+
+    def quantize(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return _Affine.apply(x, self.low, self.step, self.top, False)  # type: ignore[return-value]
+
+
+class QILInput(InputQuantizer):
+    """QIL: a learned interval, centre and half width, mapped linearly onto the levels and back to its own size."""
+
+    method = "qil"
+
+    def __init__(self, bits: int, symmetric: bool = False) -> None:
+        super().__init__(bits, symmetric)
+        self.width = nn.Parameter(torch.tensor(1.0))
+        if not symmetric:
+            self.centre = nn.Parameter(torch.tensor(0.0))
+
+    def _start(self, low: float, high: float) -> None:
+        self.width.fill_((high - low) / 2)
+        if not self.symmetric:
+            self.centre.fill_((high + low) / 2)
+
+    @property
+    def low(self) -> Tensor:
+        half = self.width.abs().clamp_min(_TINY)
+        return -half if self.symmetric else self.centre - half
+
+    @property
+    def step(self) -> Tensor:
+        return 2.0 * self.width.abs().clamp_min(_TINY) / self.top
+
+    def quantize(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return _Affine.apply(x, self.low, self.step, self.top, True)  # type: ignore[return-value]
+
+
+class DSQInput(InputQuantizer):
+    """DSQ: learned ends of the range and softness; hard forward, a staircase of tanh backward."""
+
+    method = "dsq"
+
+    def __init__(self, bits: int, symmetric: bool = False) -> None:
+        super().__init__(bits, symmetric)
+        self.upper = nn.Parameter(torch.tensor(1.0))
+        if not symmetric:
+            self.lower = nn.Parameter(torch.tensor(-1.0))
+        self.alpha = nn.Parameter(torch.full((1,), 0.4))
+
+    def _start(self, low: float, high: float) -> None:
+        self.upper.fill_(high)
+        if not self.symmetric:
+            self.lower.fill_(low)
+
+    @property
+    def low(self) -> Tensor:
+        return -self.upper.abs().clamp_min(_TINY) if self.symmetric else self.lower
+
+    @property
+    def step(self) -> Tensor:
+        high = self.upper.abs() if self.symmetric else self.upper
+        return ((high - self.low) / self.top).clamp_min(_TINY)
+
+    def quantize(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        low, step = self.low, self.step
+        stairs = _soft_stairs(((x - low) / step).clamp(0.0, self.top), self.top, self.alpha.clamp(0.05, 0.495))
+        return low + step * stairs, stairs.detach().round()
+
+
+#: Every method: its weight quantizer and its input quantizer.
+METHODS: dict[str, tuple[type[WeightQuantizer], type[InputQuantizer]]] = {
+    "uniform": (UniformWeight, UniformInput),
+    "lsq": (LSQWeight, LSQInput),
+    "lsq+": (LSQPlusWeight, LSQPlusInput),
+    "pact": (DoReFaWeight, PACTInput),
+    "dorefa": (DoReFaWeight, DoReFaInput),
+    "qil": (QILWeight, QILInput),
+    "dsq": (DSQWeight, DSQInput),
+}
+
+
+def _method(name: str) -> tuple[type[WeightQuantizer], type[InputQuantizer]]:
+    if name not in METHODS:
+        raise SpecError(f"method {name!r}", ", ".join(METHODS))
+    return METHODS[name]
+
+
+def weight_quantizer(method: str, rows: int, bits: int, *, symmetric: bool = True) -> WeightQuantizer:
+    """Make the weight quantizer of a method for `rows` scales.
+
+    Raises
+    ------
+    SpecError
+        The method is not known.
+
+    Examples
+    --------
+    >>> import torch
+    >>> quantizer = weight_quantizer("uniform", 1, 4)
+    >>> weights = torch.tensor([[0.7, -0.26, 0.04]])
+    >>> quantizer.init_from(weights)
+    >>> quantizer.codes(weights), quantizer(weights)
+    (tensor([[ 7, -3,  0]]), tensor([[ 0.7000, -0.3000,  0.0000]]))
+    """
+    return _method(method)[0](rows, bits, symmetric)
+
+
+def input_quantizer(method: str, bits: int, *, symmetric: bool = False) -> InputQuantizer:
+    """Make the input quantizer of a method.
+
+    Raises
+    ------
+    SpecError
+        The method is not known.
+
+    Examples
+    --------
+    >>> import torch
+    >>> quantizer = input_quantizer("lsq+", 2)
+    >>> quantizer.set_range(-1.0, 0.5)
+    >>> quantizer.codes(torch.tensor([-3.0, -0.8, 0.1, 2.0]))
+    tensor([0, 0, 2, 3])
+    """
+    return _method(method)[1](bits, symmetric)
