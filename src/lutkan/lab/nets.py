@@ -13,8 +13,18 @@ from numpy.typing import NDArray
 from lutkan.adapters import import_model
 from lutkan.errors import InputError
 from lutkan.ir import Network
+from lutkan.numerics import bspline
 
-__all__ = ["Drawn", "edge_count", "efficient_kan", "fast_kan", "input_rows", "kanditioned", "perceptron"]
+__all__ = [
+    "Drawn",
+    "edge_count",
+    "efficient_kan",
+    "fast_kan",
+    "input_rows",
+    "kanditioned",
+    "perceptron",
+    "untrained_pykan",
+]
 
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
@@ -132,6 +142,34 @@ def efficient_kan(widths: Sequence[int], seed: int = 0, *, intervals: int = 5, d
             "base_weight": rng.uniform(-bound, bound, size=(n_out, n_in)),
             "spline_weight": rng.standard_normal((n_out, n_in, intervals + degree)),
             "spline_scaler": rng.uniform(-bound, bound, size=(n_out, n_in)),
+            "grid": np.tile(knots, (n_in, 1)),
+        }
+        state |= {f"layers.{layer}.{name}": array.astype(np.float32) for name, array in drawn.items()}
+    return Drawn("efficient-kan", tuple(widths), state)
+
+
+def untrained_pykan(widths: Sequence[int], seed: int = 0, *, intervals: int = 5, degree: int = 3) -> Drawn:
+    """Draw a network as pykan initialises one, with efficient-kan's names for the same tensors.
+
+    Splines pass through noise of `0.3 / G` at the grid points, base weights are uniform within `1 / sqrt(in)`, spline
+    weights are `1 / sqrt(in)`: what LUT-KAN's controlled experiments run on (arXiv 2601.03332).
+
+    Examples
+    --------
+    >>> untrained_pykan((10, 8), intervals=8).state["layers.0.spline_weight"].shape
+    (8, 10, 11)
+    """
+    rng = np.random.default_rng(seed)
+    knots = np.asarray(-1.0 + (2.0 / intervals) * np.arange(-degree, intervals + degree + 1), dtype=np.float64)
+    points = np.nextafter(knots[degree : degree + intervals + 1], knots[degree : degree + intervals + 1] - 1)
+    fit = np.linalg.pinv(bspline.basis(points[:, None], knots[None], degree)[:, 0])
+    state: State = {}
+    for layer, (n_in, n_out) in enumerate(_pairs(widths)):
+        noise = (rng.uniform(size=(n_out, n_in, intervals + 1)) - 0.5) * 0.3 / intervals
+        drawn = {
+            "base_weight": rng.uniform(-1.0, 1.0, size=(n_out, n_in)) / np.sqrt(n_in),
+            "spline_weight": noise @ fit.T,
+            "spline_scaler": np.full((n_out, n_in), 1.0 / np.sqrt(n_in)),
             "grid": np.tile(knots, (n_in, 1)),
         }
         state |= {f"layers.{layer}.{name}": array.astype(np.float32) for name, array in drawn.items()}

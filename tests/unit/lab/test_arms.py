@@ -10,7 +10,7 @@ import pytest
 import lutkan
 from lutkan.errors import InputError
 from lutkan.lab import nets
-from lutkan.lab.arms import Contender, Skipped, errors, lineup, own
+from lutkan.lab.arms import Contender, Skipped, errors, lineup, numpy_, own
 from lutkan.lab.arms.lineup import RIVALS, compile_specs, line_up, rivals
 from lutkan.lab.arms.numpy_ import uniform_layers
 from lutkan.runtimes.model import RUNTIMES, available_runtimes
@@ -89,6 +89,43 @@ def test_the_edge_look_up_answers_as_the_artifact_does(spec, rows):
     np.testing.assert_allclose(np.asarray(arm.prepare(rows)()), reference, atol=1e-4)
     assert errors(arm, rows[:16])[0] < 0.2
     assert arm.kind == "look-up"
+
+
+@pytest.mark.parametrize("spec", ["segment-int8-L64", "segment-uint8-L16", "segment-int8-L2"])
+def test_the_numpy_look_up_answers_as_the_artifact_does(spec, rows):
+    model = DRAWING["efficient-kan"]
+    artifact = compile_specs(model, [spec])[spec]
+    arm = numpy_.look_up(artifact, model, spec)
+    reference = lutkan.load(artifact, runtime="reference").predict(rows)
+    np.testing.assert_allclose(np.asarray(arm.prepare(rows)()), reference, atol=1e-4)
+    assert (arm.name, arm.kind) == (f"numpy {spec}", "look-up")
+
+
+def test_the_numpy_look_up_works_in_blocks(rows, monkeypatch):
+    model = DRAWING["efficient-kan"]
+    artifact = compile_specs(model, ["segment-uint8-L16"])["segment-uint8-L16"]
+    call = numpy_.look_up(artifact, model, "").prepare(rows)
+    whole = np.asarray(call()).copy()
+    monkeypatch.setattr(numpy_, "_CHUNK", 7 * 35)
+    np.testing.assert_array_equal(np.asarray(call()), whole)
+
+
+def test_the_numpy_look_up_refuses_what_its_project_cannot_express():
+    phi = lutkan.compile(DRAWING["efficient-kan"].network, lutkan.SegmentSpec(samples=4, value="phi"))
+    with pytest.raises(InputError, match="one SiLU base table"):
+        numpy_.look_up(phi, DRAWING["efficient-kan"], "")
+
+
+@pytest.mark.parametrize("where", ["numpy_", "numba_"])
+def test_the_recursion_an_edge_agrees_with_its_model(where, rows):
+    module = pytest.importorskip(f"lutkan.lab.arms.{where}", reason="needs numba")
+    model = DRAWING["efficient-kan"]
+    arm = module.edge_bspline(model)
+    assert arm.name == f"{where[:-1]} Cox-de Boor an edge"
+    wanted = model.evaluate(rows)
+    for batch in (1, len(rows)):
+        found = np.asarray(arm.prepare(rows[:batch])())
+        assert np.abs(found - wanted[:batch]).max() <= 1e-4 * (1 + np.abs(wanted).max())
 
 
 def test_the_edge_look_up_refuses_what_its_project_cannot_express():

@@ -7,8 +7,9 @@ import pytest
 
 from lutkan.errors import InputError
 from lutkan.lab import nets
+from lutkan.numerics import bspline
 
-DRAWING = (nets.efficient_kan, nets.fast_kan, nets.kanditioned, nets.perceptron)
+DRAWING = (nets.efficient_kan, nets.fast_kan, nets.kanditioned, nets.perceptron, nets.untrained_pykan)
 
 
 @pytest.mark.parametrize("draw", DRAWING)
@@ -52,3 +53,18 @@ def test_bad_widths():
         nets.efficient_kan((3,))
     with pytest.raises(InputError, match="positive"):
         nets.edge_count((3, 0))
+
+
+def test_an_untrained_pykan_has_its_own_scale():
+    model = nets.untrained_pykan((10, 8), seed=3, intervals=8)
+    state = model.state
+    assert state["layers.0.grid"].shape == (10, 15)
+    assert state["layers.0.grid"][0, [0, 3, 11, 14]] == pytest.approx([-1.75, -1.0, 1.0, 1.75])
+    knots, curves = state["layers.0.grid"][:1].astype(float), state["layers.0.spline_weight"].astype(float)
+    at_grid = bspline.basis(knots[0, 3:11, None], knots, 3)[:, 0] @ curves.reshape(-1, 11).T
+    assert np.abs(at_grid).max() <= 0.15 / 8 + 1e-6
+    assert at_grid.std() == pytest.approx(0.3 / 8 / np.sqrt(12), rel=0.1)
+    assert np.abs(state["layers.0.base_weight"]).max() <= 10**-0.5
+    assert not np.array_equal(
+        curves, nets.untrained_pykan((10, 8), seed=4, intervals=8).state["layers.0.spline_weight"]
+    )

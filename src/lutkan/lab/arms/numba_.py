@@ -1,4 +1,4 @@
-"""Numba arms: a local-support B-spline, and the segment look-up in the memory layout of the LUT-KAN project.
+"""Numba arms: B-splines with local support and edge by edge, and the segment look-up in LUT-KAN's memory layout.
 
 One thread, as the LUT-KAN project's kernels are.
 """
@@ -13,13 +13,12 @@ from numba import njit
 from numpy.typing import NDArray
 
 from lutkan.artifact import Artifact
-from lutkan.artifact.program import BaseTable, KANOp, SegmentTable
-from lutkan.errors import InputError
+from lutkan.artifact.program import BaseTable, SegmentTable
 from lutkan.lab.arms.contender import Contender
-from lutkan.lab.arms.numpy_ import uniform_layers
+from lutkan.lab.arms.numpy_ import segment_layers, uniform_layers
 from lutkan.lab.nets import Drawn
 
-__all__ = ["bspline", "edge_lut"]
+__all__ = ["bspline", "edge_bspline", "edge_lut"]
 
 F32 = NDArray[np.float32]
 
@@ -93,6 +92,67 @@ def bspline(model: Drawn) -> Contender:
 
 
 @njit(cache=True, error_model="numpy")
+def _edge_bspline_layer(x, knots, coefficients, scaler, base, out):
+    count = knots.shape[1] - 1
+    n_coefficients = coefficients.shape[2]
+    bases = np.empty(count, np.float32)
+    activated = np.empty(x.shape[1], np.float32)
+    for n in range(x.shape[0]):
+        for i in range(x.shape[1]):
+            activated[i] = x[n, i] / (np.float32(1.0) + np.exp(-x[n, i]))
+        for o in range(out.shape[1]):
+            total = np.float32(0.0)
+            for i in range(x.shape[1]):
+                value = x[n, i]
+                t = knots[i]
+                for c in range(count):
+                    bases[c] = np.float32(1.0) if t[c] <= value < t[c + 1] else np.float32(0.0)
+                for p in range(1, count - n_coefficients + 1):
+                    for c in range(count - p):
+                        bases[c] = (value - t[c]) / (t[c + p] - t[c]) * bases[c] + (t[c + p + 1] - value) / (
+                            t[c + p + 1] - t[c + 1]
+                        ) * bases[c + 1]
+                curve = np.float32(0.0)
+                for c in range(n_coefficients):
+                    curve += bases[c] * coefficients[o, i, c]
+                total += base[o, i] * activated[i] + scaler[o, i] * curve
+            out[n, o] = total
+
+
+def edge_bspline(model: Drawn) -> Contender:
+    """Evaluate the whole Cox-de Boor recursion anew for every edge: the baseline of LUT-KAN's published speed-ups."""
+    layers = []
+    for layer in range(sum(name.endswith("base_weight") for name in model.state)):
+        names = ("grid", "spline_weight", "spline_scaler", "base_weight")
+        # Numba compiles for arrays it may write to, as it does for those of the other arms.
+        layers.append(tuple(np.array(model.state[f"layers.{layer}.{name}"], order="C") for name in names))
+
+    def prepare(x: F32) -> Callable[[], object]:
+        x = np.array(x, order="C")
+        outputs = [np.empty((len(x), len(layer[3])), np.float32) for layer in layers]
+
+        def call() -> object:
+            value = x
+            for (grid, spline, scaler, base), out in zip(layers, outputs, strict=True):
+                _edge_bspline_layer(value, grid, spline, scaler, base, out)
+                value = out
+            return value
+
+        return call
+
+    return Contender(
+        name="numba Cox-de Boor an edge",
+        kind="numba",
+        prepare=prepare,
+        oracle=model.evaluate,
+        edges=model.edges,
+        nbytes=model.nbytes,
+        bytes_a_row=4 * max(len(layer[3]) for layer in layers),
+        file_bytes=model.checkpoint_bytes,
+    )
+
+
+@njit(cache=True, error_model="numpy")
 def _edge_lut_layer(x, knots, q, scale, offset, base_weight, spline_weight, edge_weight, samples, half_open, out):
     segments = knots.size - 1
     low, high = knots[0], knots[segments]
@@ -137,18 +197,7 @@ def edge_lut(artifact: Artifact, model: Drawn, spec: str) -> Contender:
     InputError
         The artifact is not what that project can express: KAN layers only, one shared knot vector, a SiLU base.
     """
-    layers = []
-    for step in artifact.program.steps:
-        tables = [branch.table for branch in step.branches] if isinstance(step, KANOp) else []
-        segments = [table for table in tables if isinstance(table, SegmentTable)]
-        bases = [table for table in tables if isinstance(table, BaseTable) and table.function == "silu"]
-        plain = isinstance(step, KANOp) and step.inputs is None and step.outputs is None and step.bias is None
-        if not (plain and len(segments) == len(bases) == 1 and len(tables) == 2):
-            raise InputError(
-                f"step {step.op} of shape {step.shape}",
-                "KAN layers of one segment table and one SiLU base table, without bias or dead inputs",
-            )
-        layers.append(_edge_layer(segments[0], bases[0]))
+    layers = [_edge_layer(table, base) for table, base in segment_layers(artifact)]
 
     def prepare(x: F32) -> Callable[[], object]:
         x = np.array(x, order="C")
@@ -180,11 +229,6 @@ def edge_lut(artifact: Artifact, model: Drawn, spec: str) -> Contender:
 
 def _edge_layer(table: SegmentTable, base: BaseTable) -> tuple[Any, ...]:
     n_in, n_out = table.shape
-    if table.knots.shape[0] != 1 or table.interpolation != "linear" or table.outside == "base":
-        raise InputError(
-            f"a segment table with {table.knots.shape[0]} knot vectors, {table.interpolation}, outside {table.outside}",
-            "one shared knot vector, linear interpolation, and splines that end in zero or are clipped",
-        )
 
     def by_edge(array: NDArray) -> NDArray:
         return np.array(array.transpose(0, 2, 1), order="C")
