@@ -132,6 +132,7 @@ class Network {
         t.at_segments.samples = count(d, "samples");
         t.at_segments.closed = static_cast<int>(integer(d, "closed"));
         t.at_segments.line = t.outside == LK_LINE;
+        t.at_segments.shared = static_cast<int>(integer(d, "shared"));
         t.q = bytes(d, "q");
         t.offset = array<float>(d, "offset");
         t.function = static_cast<int32_t>(integer(d, "function"));

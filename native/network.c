@@ -15,7 +15,7 @@ static size_t aligned(size_t bytes) { return (bytes + 63) / 64 * 64; }
 
 /* Sizes of the working memory: rows of features (three of them), sums, encodings, integer sums. */
 typedef struct sizes {
-    size_t width, sums, codes, words, acc, hits, dense;
+    size_t width, sums, codes, words, acc, dense;
 } sizes;
 
 static void grow(sizes *need, const lk_op *ops, size_t n_ops) {
@@ -30,14 +30,13 @@ static void grow(sizes *need, const lk_op *ops, size_t n_ops) {
             need->words = MAX(need->words, MAX(words, (size_t)table->inputs));
             if (table->packed != NULL) need->acc = MAX(need->acc, (size_t)table->pad * (table->wide ? 8 : 4));
             if (table->dense != NULL) need->dense = MAX(need->dense, (size_t)table->dense_stride);
-            if (table->kind == LK_TABLE_SEGMENT) need->hits = MAX(need->hits, (size_t)table->inputs);
             grow(need, op->branches[b].pre, op->branches[b].n_pre);
         }
     }
 }
 
 static sizes sizes_of(const lk_network *network) {
-    sizes need = {padded(MAX(network->n_in, network->n_out)), LK_PAD, LK_PAD, LK_PAD, LK_PAD * 8, 0, 0};
+    sizes need = {padded(MAX(network->n_in, network->n_out)), LK_PAD, LK_PAD, LK_PAD, LK_PAD * 8, 0};
     grow(&need, network->ops, network->n_ops);
     need.width = padded(need.width);
     return need;
@@ -63,7 +62,6 @@ typedef struct workspace {
     uint32_t *off, *words;            /* [pass][units], [pass][words of a row] */
     uint32_t *tail_off, *tail_words; /* of one row */
     void *acc;
-    lk_hit *hits;
     uint8_t *dense; /* [pass][dense] */
 } workspace;
 
@@ -91,8 +89,6 @@ static size_t carve(const lk_network *network, char *base, workspace *out) {
     at += aligned(need.words * sizeof(uint32_t));
     out->acc = base + at;
     at += aligned(pass * need.acc);
-    out->hits = (lk_hit *)(base + at);
-    at += aligned(need.hits * sizeof(lk_hit));
     out->dense = (uint8_t *)(base + at);
     at += aligned(pass * need.dense + 64);
     return at;
@@ -149,37 +145,40 @@ static void locate_uneven(const lk_segments *at, const float *x, uint32_t *row, 
 }
 
 static void add_segments(const lk_table *t, const lk_kernels *k, const float *x, workspace *space, float *sums) {
-    const size_t rows = (size_t)t->at_segments.segments * t->at_segments.samples;
-    uint32_t *row = space->off, *segment = space->words;
-    void (*add)(const lk_hit *, size_t, int, float *, size_t) = t->nearest ? k->segment_nearest : k->segment;
-    (t->uniform ? k->locate : locate_uneven)(&t->at_segments, x, row, segment, space->values, space->inside, t->inputs);
+    uint32_t *left = space->off, *segment = space->words, *right = space->tail_off;
+    float *w = space->values;
+    void (*add)(const lk_hits *, size_t, int, float *, size_t) = t->nearest ? k->segment_nearest : k->segment;
+    (t->uniform ? k->locate : locate_uneven)(&t->at_segments, x, left, segment, w, space->inside, t->inputs);
+    lk_hits hits = {t->q, t->scale, t->offset, left, NULL, segment, w};
+    if (t->outside == LK_CLIP || memchr(space->inside, 0, t->inputs) == NULL) {
+        add(&hits, t->inputs, t->is_unsigned, sums, t->pad);
+        return;
+    }
+    /* Some inputs lie beyond: hits move up to close the gaps. */
     size_t count = 0;
+    hits.right = right;
     for (size_t i = 0; i < t->inputs; ++i) {
-        size_t right = 1;
+        size_t apart = 1;
         if (!space->inside[i]) {
             if (t->outside == LK_ZERO) continue;
             if (t->outside == LK_BASE) {
                 /* Keep the order of additions: what was found so far goes first. */
                 float value;
-                add(space->hits, count, t->is_unsigned, sums, t->pad);
+                add(&hits, count, t->is_unsigned, sums, t->pad);
                 count = 0;
                 k->activate(t->function, x + i, &value, 1);
                 k->add_products(&value, 1, t->base_weight + i * t->pad, 0, sums, t->pad);
                 continue;
             }
             /* Beyond a table whose end segment goes on: the chord of that segment. */
-            if (t->outside == LK_LINE) right = t->at_segments.samples - 1u;
+            apart = t->at_segments.samples - 1u;
         }
-        lk_hit *hit = &space->hits[count++];
-        const char *q = (const char *)t->q + (i * rows + row[i]) * t->pad;
-        const size_t scale = (i * t->at_segments.segments + segment[i]) * t->pad;
-        hit->q0 = q;
-        hit->q1 = q + right * t->pad;
-        hit->scale = t->scale + scale;
-        hit->offset = t->offset == NULL ? NULL : t->offset + scale;
-        hit->w = space->values[i];
+        left[count] = left[i];
+        right[count] = left[i] + (uint32_t)apart;
+        segment[count] = segment[i];
+        w[count++] = w[i];
     }
-    add(space->hits, count, t->is_unsigned, sums, t->pad);
+    add(&hits, count, t->is_unsigned, sums, t->pad);
 }
 
 /* ------------------------------------------------------------------------------------------------ integer tables */

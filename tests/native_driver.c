@@ -99,19 +99,23 @@ static void write_arrays(const argument *a, size_t count) {
 #define N(k) ((size_t)a[k].integer)
 
 /* q0, q1, scale, offset (nothing for int8), w, hits, is_unsigned, sums, n: rows of hits as matrices. */
-static void call_segment(void (*kernel)(const lk_hit *, size_t, int, float *, size_t), const argument *a) {
-    const size_t count = N(5), n = N(8);
-    lk_hit *hits = calloc(count + 1, sizeof *hits);
-    if (hits == NULL) fail("no memory");
-    for (size_t h = 0; h < count; ++h) {
-        hits[h].q0 = a[0].array + h * n;
-        hits[h].q1 = a[1].array + h * n;
-        hits[h].scale = F(2) + h * n;
-        hits[h].offset = a[3].array == NULL ? NULL : F(3) + h * n;
-        hits[h].w = F(4)[h];
+static void call_segment(void (*kernel)(const lk_hits *, size_t, int, float *, size_t), const argument *a) {
+    const size_t count = N(5), n = N(8), bytes = count * n;
+    char *q = calloc(2 * bytes + 1, 1);
+    uint32_t *left = calloc(2 * count + 1, sizeof *left), *right = left + count;
+    if (q == NULL || left == NULL) fail("no memory");
+    if (bytes != 0) {
+        memcpy(q, a[0].array, bytes);
+        memcpy(q + bytes, a[1].array, bytes);
     }
-    kernel(hits, count, (int)a[6].integer, F(7), n);
-    free(hits);
+    for (size_t h = 0; h < count; ++h) {
+        left[h] = (uint32_t)h;
+        right[h] = (uint32_t)(count + h);
+    }
+    const lk_hits hits = {q, F(2), a[3].array == NULL ? NULL : F(3), left, right, left, F(4)};
+    kernel(&hits, count, (int)a[6].integer, F(7), n);
+    free(left);
+    free(q);
 }
 
 #define U32(k) ((uint32_t *)(void *)a[k].array)
@@ -127,11 +131,11 @@ static lk_positions positions(const argument *a) {
     return at;
 }
 
-/* knots, inverse, segments, samples, closed, line; x, row, segment, w, inside, n. */
+/* knots, inverse, segments, samples, closed, line, shared; x, row, segment, w, inside, n. */
 static void call_locate(const lk_kernels *k, const argument *a) {
     const lk_segments at = {F(0), F(1), (uint32_t)a[2].integer, (uint32_t)a[3].integer, (int)a[4].integer,
-                            (int)a[5].integer};
-    k->locate(&at, F(6), U32(7), U32(8), F(9), a[10].array, N(11));
+                            (int)a[5].integer, (int)a[6].integer};
+    k->locate(&at, F(7), U32(8), U32(9), F(10), a[11].array, N(12));
 }
 
 static int64_t call(const lk_kernels *k, const char *name, const argument *a) {

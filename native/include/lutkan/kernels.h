@@ -21,14 +21,16 @@ extern "C" {
 /* Ids of the activations, in the order of lutkan.artifact.checks.ACTIVATIONS. */
 enum lk_activation { LK_IDENTITY = 0, LK_SILU, LK_GELU, LK_RELU, LK_TANH, LK_SIGMOID };
 
-/* One look-up of a segment table: where the samples of an input lie, for all outputs. */
-typedef struct lk_hit {
-    const void *q0;      /* int8 or uint8 [n]: codes of the left sample */
-    const void *q1;      /* int8 or uint8 [n]: codes of the right sample */
-    const float *scale;  /* [n] */
-    const float *offset; /* [n], or NULL for int8 codes */
-    float w;             /* weight of the right sample */
-} lk_hit;
+/* Look-ups of a segment table, one an input: where its samples lie, for all outputs. */
+typedef struct lk_hits {
+    const void *q;           /* int8 or uint8 [samples of all inputs][n] */
+    const float *scale;      /* [segments of all inputs][n] */
+    const float *offset;     /* as scale, or NULL for int8 codes */
+    const uint32_t *left;    /* [hits]: row of q */
+    const uint32_t *right;   /* [hits], or NULL for the row after the left one */
+    const uint32_t *segment; /* [hits]: row of scale and offset */
+    const float *w;          /* [hits]: weight of the right sample */
+} lk_hits;
 
 /* How the inputs of a table become positions. */
 typedef struct lk_positions {
@@ -48,6 +50,7 @@ typedef struct lk_segments {
     uint32_t segments, samples;
     int closed;           /* the last knot belongs to the domain */
     int line;             /* inputs are not clipped: the end segments go on */
+    int shared;           /* all inputs have the same knots */
 } lk_segments;
 
 typedef struct lk_kernels {
@@ -74,9 +77,9 @@ typedef struct lk_kernels {
     /* --- segment family; n padded to LK_PAD ----------------------------------------------------------------------- */
 
     /* sums += offset + scale * (q0 + w * (q1 - q0)), hit after hit. is_unsigned: codes are uint8 and offset is given. */
-    void (*segment)(const lk_hit *hits, size_t n_hits, int is_unsigned, float *sums, size_t n);
+    void (*segment)(const lk_hits *hits, size_t n_hits, int is_unsigned, float *sums, size_t n);
     /* sums += offset + scale * (w < 0.5 ? q0 : q1), hit after hit. */
-    void (*segment_nearest)(const lk_hit *hits, size_t n_hits, int is_unsigned, float *sums, size_t n);
+    void (*segment_nearest)(const lk_hits *hits, size_t n_hits, int is_unsigned, float *sums, size_t n);
 
     /* --- integer family; n padded to LK_PAD ------------------------------------------------------------------------ */
 
@@ -88,8 +91,8 @@ typedef struct lk_kernels {
     int (*codes)(const float *values, float inverse, float half, uint32_t levels, uint32_t zero, uint8_t *code,
                  size_t n);
     /* Segment s, left sample r and weight of every input by comparison with the knots (docs/spec/semantics.md section 4):
-     * row = s * samples + r, segment = s; inside: 1 in the domain; beyond it in a `line`, r is 0 and w the position in
-     * the segment. x holds no NaN. */
+     * segment = i * segments + s, row = segment * samples + r (below 2^32); inside: 1 in the domain; beyond it in a
+     * `line`, r is 0 and w the position in the segment. x holds no NaN. */
     void (*locate)(const lk_segments *at, const float *x, uint32_t *row, uint32_t *segment, float *w, uint8_t *inside,
                    size_t n);
     /* Nonzero if any x < low or x > high. */

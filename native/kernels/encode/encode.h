@@ -79,8 +79,8 @@ static inline void lk_locate_from(const lk_segments *at, const float *x, uint32_
     sample = sample < last - 1.0f ? sample : last - 1.0f;
     sample = sample > 0.0f ? sample : 0.0f;
     const int chord = at->line && !inside[i];
-    segment[i] = s;
-    row[i] = s * at->samples + (chord ? 0u : (uint32_t)sample);
+    segment[i] = (uint32_t)i * at->segments + s;
+    row[i] = segment[i] * at->samples + (chord ? 0u : (uint32_t)sample);
     w[i] = chord ? u : position - sample;
 }
 

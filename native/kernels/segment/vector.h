@@ -15,23 +15,24 @@ INLINE vec codes(const void *row, size_t o, const int is_unsigned) {
 }
 
 /* Outputs o .. o + count * WIDTH - 1. */
-INLINE void tile(const lk_hit *hits, size_t n_hits, const int is_unsigned, const int nearest, float *sums, size_t o,
-                 const int count) {
+INLINE void tile(const lk_hits *hits, size_t n_hits, const int is_unsigned, const int nearest, float *sums, size_t n,
+                 size_t o, const int count) {
     vec sum[TILE];
 #pragma GCC unroll 8
     for (int v = 0; v < count; ++v) sum[v] = vload(sums + o + WIDTH * (size_t)v);
     for (size_t h = 0; h < n_hits; ++h) {
-        const lk_hit *hit = &hits[h];
-        const void *q0 = hit->q0, *q1 = hit->q1;
-        if (nearest && !(hit->w < 0.5f)) q0 = q1;
-        const vec w = vset(hit->w);
+        const char *q0 = (const char *)hits->q + lk_left(hits, h) * n;
+        const char *q1 = (const char *)hits->q + lk_right(hits, h) * n;
+        const size_t segment = hits->segment[h] * n;
+        if (nearest && !(hits->w[h] < 0.5f)) q0 = q1;
+        const vec w = vset(hits->w[h]);
 #pragma GCC unroll 8
         for (int v = 0; v < count; ++v) {
             const size_t at = o + WIDTH * (size_t)v;
             vec value = codes(q0, at, is_unsigned);
             if (!nearest) value = vadd(value, vmul(w, vsub(codes(q1, at, is_unsigned), value)));
-            value = vmul(vload(hit->scale + at), value);
-            if (is_unsigned) value = vadd(vload(hit->offset + at), value);
+            value = vmul(vload(hits->scale + segment + at), value);
+            if (is_unsigned) value = vadd(vload(hits->offset + segment + at), value);
             sum[v] = vadd(sum[v], value);
         }
     }
@@ -39,23 +40,23 @@ INLINE void tile(const lk_hit *hits, size_t n_hits, const int is_unsigned, const
     for (int v = 0; v < count; ++v) vstore(sums + o + WIDTH * (size_t)v, sum[v]);
 }
 
-INLINE void tiles(const lk_hit *hits, size_t n_hits, const int is_unsigned, const int nearest, float *sums, size_t n) {
+INLINE void tiles(const lk_hits *hits, size_t n_hits, const int is_unsigned, const int nearest, float *sums, size_t n) {
     const size_t most = TILE * WIDTH, half = most / 2;
     size_t o = 0;
-    for (; o + most <= n; o += most) tile(hits, n_hits, is_unsigned, nearest, sums, o, TILE);
-    for (; o + half <= n; o += half) tile(hits, n_hits, is_unsigned, nearest, sums, o, TILE / 2);
-    for (; o + half / 2 <= n; o += half / 2) tile(hits, n_hits, is_unsigned, nearest, sums, o, TILE / 4);
-    for (; o < n; o += LK_PAD) tile(hits, n_hits, is_unsigned, nearest, sums, o, LK_PAD / WIDTH);
+    for (; o + most <= n; o += most) tile(hits, n_hits, is_unsigned, nearest, sums, n, o, TILE);
+    for (; o + half <= n; o += half) tile(hits, n_hits, is_unsigned, nearest, sums, n, o, TILE / 2);
+    for (; o + half / 2 <= n; o += half / 2) tile(hits, n_hits, is_unsigned, nearest, sums, n, o, TILE / 4);
+    for (; o < n; o += LK_PAD) tile(hits, n_hits, is_unsigned, nearest, sums, n, o, LK_PAD / WIDTH);
 }
 
-void ISA(segment)(const lk_hit *hits, size_t n_hits, int is_unsigned, float *sums, size_t n) {
+void ISA(segment)(const lk_hits *hits, size_t n_hits, int is_unsigned, float *sums, size_t n) {
     if (is_unsigned)
         tiles(hits, n_hits, 1, 0, sums, n);
     else
         tiles(hits, n_hits, 0, 0, sums, n);
 }
 
-void ISA(segment_nearest)(const lk_hit *hits, size_t n_hits, int is_unsigned, float *sums, size_t n) {
+void ISA(segment_nearest)(const lk_hits *hits, size_t n_hits, int is_unsigned, float *sums, size_t n) {
     if (is_unsigned)
         tiles(hits, n_hits, 1, 1, sums, n);
     else

@@ -399,9 +399,12 @@ def test_outside(kernels):
 
 @pytest.mark.parametrize("closed", [False, True], ids=["half_open", "closed"])
 @pytest.mark.parametrize("line", [False, True], ids=["clip", "line"])
-@pytest.mark.parametrize(("segments", "samples"), [(1, 2), (2, 3), (5, 16), (11, 2), (37, 64), (1000, 5)])
+@pytest.mark.parametrize("shared", [False, True], ids=["own", "shared"])
+@pytest.mark.parametrize(
+    ("segments", "samples"), [(1, 2), (2, 3), (5, 16), (11, 2), (15, 4), (16, 9), (31, 7), (32, 7), (37, 64), (1000, 5)]
+)
 @np.errstate(all="ignore")
-def test_locate(kernels, closed, line, segments, samples):
+def test_locate(kernels, closed, line, segments, samples, shared):
     """Knots up to 0.4 of a segment away from where even ones would be; inputs on them and one ulp beside."""
     rng = np.random.default_rng(segments)
     for n in (1, 2, 7, 15, 16, 17, 33, 64, 101) if segments < 100 else (3, 37):
@@ -411,6 +414,8 @@ def test_locate(kernels, closed, line, segments, samples):
         shift[:, [0, -1]] = 0.0
         knots = (low + width * (np.arange(segments + 1) + shift)).astype(F32)
         knots[rng.random(n) < 0.1] -= knots[:1, -1:]  # the last knot at or near 0
+        if shared:
+            knots[:] = knots[rng.integers(n)]
         mean = (knots[:, -1] - knots[:, 0]) / F32(segments)
         inverse = F32(1) / mean
         x = knots[np.arange(n), rng.integers(0, segments + 1, n)]
@@ -419,7 +424,8 @@ def test_locate(kernels, closed, line, segments, samples):
         x = np.choose(rng.integers(0, 4, n), [x, x, between, any_floats(rng, n)]).astype(F32)
         row, segment = np.full(n, 77, U32), np.full(n, 77, U32)
         w, inside = np.full(n, 7, F32), np.full(n, 7, np.uint8)
-        kernels.call("locate", knots, inverse, segments, samples, int(closed), int(line), x, row, segment, w, inside, n)
+        options = int(closed), int(line), int(shared)
+        kernels.call("locate", knots, inverse, segments, samples, *options, x, row, segment, w, inside, n)
         table = SimpleNamespace(
             shape=(n, 1),
             samples=samples,
@@ -429,8 +435,9 @@ def test_locate(kernels, closed, line, segments, samples):
             outside="linear" if line else "clip",
         )
         k, r, weight, within = (array[0] for array in reference.locate(table, x[None]))
-        np.testing.assert_array_equal(segment, k)
-        np.testing.assert_array_equal(row, k * samples + r)
+        first = np.arange(n) * segments
+        np.testing.assert_array_equal(segment, first + k)
+        np.testing.assert_array_equal(row, (first + k) * samples + r)
         np.testing.assert_array_equal(inside, within)
         np.testing.assert_array_equal(w, weight)  # a zero of either sign is as good
 
