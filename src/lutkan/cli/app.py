@@ -11,6 +11,7 @@ import typer
 from lutkan._version import __version__
 from lutkan.cli import bench, demo, doctor, inspect, lab, predict, verify
 from lutkan.cli import compile as compile_verb
+from lutkan.cli import report as report_verb
 from lutkan.cli.terminal import complain
 from lutkan.errors import LutkanError
 
@@ -77,6 +78,7 @@ for _verb in (
     verify.verify,
     predict.predict,
     bench.bench,
+    report_verb.report,
 ):
     app.command()(_reporting(_verb))
 

@@ -1,0 +1,1 @@
+"""Reports: result files in; Markdown, CSV and one self-contained HTML page out."""

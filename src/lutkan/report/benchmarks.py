@@ -1,0 +1,127 @@
+"""Sections of the frozen benchmarks: accuracy, bounds, the engine and its rivals."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from lutkan.report.load import Result
+from lutkan.report.page import Part
+from lutkan.report.parts import Point, all_cells, pareto
+from lutkan.report.plots import Plot, bars
+from lutkan.report.tables import Group, Table, group, number, over_seeds
+
+__all__ = ["BUILDERS"]
+
+
+def _accuracy(result: Result) -> Sequence[Part]:
+    groups = over_seeds(result.cells)
+    plots: list[Plot] = []
+    missing: list[str] = []
+    rows = []
+    for (data,), mine in group(groups, "data").items():
+        points = []
+        for one in mine:
+            relative = _ratio(one, "mean_error", "spread")
+            size = _ratio(one, "file_bytes", "checkpoint_bytes")
+            points.append(Point(str(one.params.get("net")), str(one.params.get("spec")), relative, size))
+            tested, equal = sum(one.numbers("rows")), sum(one.numbers("equal"))
+            rows.append(
+                (
+                    str(data),
+                    str(one.params.get("net")),
+                    str(one.params.get("spec")),
+                    _percent(equal / tested if tested else math.nan, 3),
+                    _percent(relative),
+                    _percent(_ratio(one, "max_error", "spread")),
+                    number(one.mean("file_bytes")),
+                    f"{size:.3f}" if math.isfinite(size) else "",
+                )
+            )
+        drawn, lacking = pareto(
+            f"pareto-{data}",
+            str(data),
+            points,
+            error="mean error / spread of outputs",
+            nbytes="file / checkpoint",
+        )
+        plots += drawn
+        missing += [text for text in lacking if "latency" not in text]
+    head = ("data", "net", "spec", "equal decisions", "mean error", "largest error", "file bytes", "of checkpoint")
+    table = Table(
+        "Accuracy and size", head, tuple(rows), 3, "Errors are parts of the standard deviation of the outputs."
+    )
+    return (Part("Accuracy and size", "", tuple(plots), (table,), "; ".join(missing)),)
+
+
+def _bounds(result: Result) -> Sequence[Part]:
+    groups = over_seeds(result.cells)
+    bounded = [one for one in groups if one.numbers("bound") and one.numbers("drawn")]
+    labels = [f"{one.params.get('net')} {one.params.get('spec')}" for one in bounded]
+    ratio = [one.mean("bound") / one.mean("drawn") for one in bounded]
+    plots: tuple[Plot, ...] = ()
+    if bounded:
+        plots = (
+            bars(
+                "bounds",
+                "Certified bound over the largest error found",
+                labels,
+                {"ratio": ratio},
+                x_label="bound / largest error on drawn rows",
+                logarithmic=True,
+                caption="1 would be a bound that is reached.",
+            ),
+        )
+    part = all_cells(result.cells, "Bounds and errors", ("layers",))
+    tables = part.tables if part is not None else ()
+    missing = "" if bounded else "bound over error: no record holds both"
+    return (Part("Bounds and errors", "", plots, tables, missing),)
+
+
+def _engine(result: Result) -> Sequence[Part]:
+    """Show arms by shape, on the largest batch of each: the smaller ones stand in the table."""
+    groups = over_seeds(result.cells)
+    plots: list[Plot] = []
+    missing: list[str] = []
+    for (shape,), mine in group(groups, "shape").items():
+        batch = max((one.params.get("batch") or 0 for one in mine), default=0)
+        points = [
+            Point(
+                _text(one, "kind") or "runtime",
+                str(one.params.get("arm")),
+                one.mean("mean_error"),
+                one.mean("memory_bytes"),
+                one.mean("ns_an_edge"),
+            )
+            for one in mine
+            if one.params.get("batch") == batch
+        ]
+        drawn, lacking = pareto(f"pareto-{shape}", f"{shape or 'all'}, {batch:,} rows", points)
+        plots += drawn
+        missing += [f"{shape or 'all'}: {text}" for text in lacking]
+    part = all_cells(result.cells, "All arms", ("calls_a_block", "edges", "batch_reduced"))
+    tables = part.tables if part is not None else ()
+    return (Part("Accuracy, size and latency", "", tuple(plots), tables, "; ".join(missing)),)
+
+
+def _ratio(one: Group, over: str, under: str) -> float:
+    below = one.mean(under)
+    return one.mean(over) / below if below else math.nan
+
+
+def _percent(value: float, digits: int = 2) -> str:
+    return "" if math.isnan(value) else f"{100 * value:.{digits}f} %"
+
+
+def _text(one: Group, name: str) -> str:
+    found: Any = one.cells[0].values.get(name)
+    return found if isinstance(found, str) else ""
+
+
+BUILDERS: dict[str, Callable[[Result], Sequence[Part]]] = {
+    "accuracy": _accuracy,
+    "bounds": _bounds,
+    "engine": _engine,
+    "bench": _engine,
+}
