@@ -12,12 +12,14 @@ from numpy.typing import NDArray
 from lutkan.artifact import checks
 from lutkan.numerics.fixed_point import MAX_INPUTS_INT8, PAIR_SUM, WEIGHT_SUM, padded_knots, unpack_codes
 
-__all__ = ["BasisTable", "IntegerRows", "KnotTable", "ProductTable", "RadialTable"]
+__all__ = ["BasisTable", "IntegerRows", "KnotTable", "ProductTable", "RadialTable", "check_bounds"]
 
 F32 = NDArray[np.float32]
 
 
-def _coefficients(where: str, q: object, bits: object, shape: tuple[int, ...]) -> None:
+def _coefficients(
+    where: str, q: object, bits: object, shape: tuple[int, ...], packed: tuple[int, ...] = (2, 3, 4)
+) -> None:
     """Check stored coefficients: int16, int8, or fewer bits packed into uint8."""
     checks.integer(f"{where}.coefficient_bits", bits, 2, 16)
     if bits == 16:
@@ -26,12 +28,12 @@ def _coefficients(where: str, q: object, bits: object, shape: tuple[int, ...]) -
     elif bits == 8:
         checks.array(f"{where}.q", q, "int8", shape)
         low = -128
-    elif isinstance(bits, int) and bits <= 4:
+    elif bits in packed and isinstance(bits, int):
         size = int(np.prod(shape, dtype=np.int64))
         checks.array(f"{where}.q", q, "uint8", ((size * bits + 7) // 8,))
         return
     else:
-        checks.fail(f"{where}.coefficient_bits", f"is {bits}", "2, 3, 4, 8, 16")
+        checks.fail(f"{where}.coefficient_bits", f"is {bits}", ", ".join(map(str, (*packed, 8, 16))))
         return
     if isinstance(q, np.ndarray) and q.size and q.min() == low:
         checks.fail(f"{where}.q", f"holds {low}", "codes that are symmetric about zero")
@@ -58,7 +60,7 @@ class IntegerRows:
     ----------
     in_features, out_features, rows : int
     coefficient_bits : int
-        16, 8, or 4 to 2 bits, packed along the flat order.
+        16, 8, or fewer bits (`packed_bits`), packed along the flat order.
     q : int16 or int8 [in, rows, out], or uint8 of packed codes
     scale : float32 [out]
         Value of one unit of the integer sum.
@@ -70,13 +72,14 @@ class IntegerRows:
     coefficient_bits: int
     q: NDArray[Any]
     scale: F32
+    packed_bits: ClassVar[tuple[int, ...]] = (2, 3, 4)
 
     def _check_rows(self, where: str) -> None:
         for name in ("in_features", "out_features"):
             checks.integer(f"{where}.{name}", getattr(self, name), 1, checks.MAX_FEATURES)
         checks.integer(f"{where}.rows", self.rows, 1, 65536)
         shape = (self.in_features, self.rows, self.out_features)
-        _coefficients(where, self.q, self.coefficient_bits, shape)
+        _coefficients(where, self.q, self.coefficient_bits, shape, self.packed_bits)
         _inputs(where, self.in_features, self.kernel_bits)
         checks.array(f"{where}.scale", self.scale, "float32", (self.out_features,))
 
@@ -101,10 +104,10 @@ def _check_sums(where: str, weights: NDArray[Any], kernel: int, n_in: int) -> No
     if (weights < 0).any():
         checks.fail(f"{where}.weights", "are negative", "0 and above")
     pair = int(weights.reshape(len(weights), -1, 2).sum(axis=2).max())
-    _check_bounds(where, int(weights.sum(axis=1).max()), pair, kernel, n_in)
+    check_bounds(where, int(weights.sum(axis=1).max()), pair, kernel, n_in)
 
 
-def _check_bounds(where: str, total: int, pair: int, kernel: int, n_in: int) -> None:
+def check_bounds(where: str, total: int, pair: int, kernel: int, n_in: int) -> None:
     """Check the largest sum of a weight row, and of two weights that meet in one instruction."""
     if kernel == 8 and pair > PAIR_SUM:
         checks.fail(f"{where}.weights", "of a pair sum to too much", f"at most {PAIR_SUM}")
@@ -314,7 +317,7 @@ class RadialTable(IntegerRows):
             part += profile[: part.size]
             if t < 2:
                 pair = int(total.max())
-        _check_bounds(where, int(total.max()), pair, kernel, self.in_features)
+        check_bounds(where, int(total.max()), pair, kernel, self.in_features)
 
     @property
     def taps(self) -> int:

@@ -34,6 +34,8 @@ def _encode(op: Any, path: str, arrays: Arrays) -> dict[str, Any]:
     body: dict[str, Any] = {"op": op.op}
     for field in fields(op):
         value = getattr(op, field.name)
+        if value is None and field.name in _added(op):
+            continue
         where = f"{path}.{field.name}"
         if isinstance(value, np.ndarray):
             arrays[where] = value
@@ -45,6 +47,11 @@ def _encode(op: Any, path: str, arrays: Arrays) -> dict[str, Any]:
             value = _encode(value, where, arrays)
         body[field.name] = value
     return body
+
+
+def _added(kind: Any) -> tuple[str, ...]:
+    """Return the fields that a file leaves out where they are None."""
+    return getattr(kind, "added", ())
 
 
 def decode_program(body: object, arrays: Mapping[str, NDArray[Any]]) -> Program:
@@ -77,10 +84,13 @@ def _decode(body: object, path: str, arrays: Mapping[str, NDArray[Any]], used: s
         raise ArtifactError(f"{path}: not a known operation", ", ".join(OPS), "upgrade lutkan if the file is newer")
     kind = OPS[body["op"]]
     names = [field.name for field in fields(kind)]
-    if set(body) != {"op", *names}:
+    added = {name for name in _added(kind) if name not in body}
+    if {*body, *added} != {"op", *names} or any(body.get(name, 0) is None for name in _added(kind)):
         raise ArtifactError(f"{path} ({kind.op}): fields {sorted(body)}", ", ".join(["op", *names]))
     values: dict[str, Any] = {}
     for name in names:
+        if name in added:
+            continue
         value = body[name]
         where = f"{path}.{name}"
         if isinstance(value, Mapping) and "array" in value:

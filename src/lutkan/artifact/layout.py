@@ -29,7 +29,7 @@ _GOLDEN = ("golden.x", "golden.y")
 #: Arrays of so many bytes have a member of their own.
 OWN_MEMBER_BYTES = 1 << 16
 # Fields that follow from the spec alone: layers whose arrays are equal share one.
-_SHARED_FIELDS = ("weights", "profile_steps")
+_SHARED_FIELDS = ("weights", "profile_steps", "features")
 
 
 def lay_out(parts: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> tuple[dict[str, Any], Arrays]:

@@ -7,7 +7,9 @@ also made from files that nobody vouches for.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
@@ -16,6 +18,7 @@ from numpy.typing import NDArray
 from lutkan.artifact import checks
 from lutkan.artifact.basis import BasisTable, IntegerRows, KnotTable, ProductTable, RadialTable
 from lutkan.artifact.checks import ACTIVATIONS, MAX_FEATURES
+from lutkan.artifact.code import MAX_CODE_FEATURES, CodeTable, QuantizeOp, Requantization
 from lutkan.artifact.spline import SplineTable
 
 __all__ = [
@@ -27,6 +30,7 @@ __all__ = [
     "BaseTable",
     "BasisTable",
     "BranchOp",
+    "CodeTable",
     "GlueOp",
     "IntegerRows",
     "KANOp",
@@ -37,7 +41,9 @@ __all__ = [
     "ProductOp",
     "ProductTable",
     "Program",
+    "QuantizeOp",
     "RadialTable",
+    "Requantization",
     "SegmentTable",
     "SelectOp",
     "SplineTable",
@@ -175,7 +181,8 @@ class ProductOp:
         return self.in_features, self.offsets.size - 1
 
 
-GlueOp = AffineOp | LayerNormOp | ActivationOp
+GlueOp = AffineOp | LayerNormOp | ActivationOp | QuantizeOp
+_GLUE = (AffineOp, LayerNormOp, ActivationOp, QuantizeOp)
 
 
 @dataclass(frozen=True, eq=False)
@@ -277,8 +284,8 @@ class BaseTable:
         return self.weight.shape[0], self.weight.shape[1]
 
 
-Table = SegmentTable | BaseTable | BasisTable | KnotTable | RadialTable | ProductTable | SplineTable
-_TABLES = (SegmentTable, BaseTable, BasisTable, KnotTable, RadialTable, ProductTable, SplineTable)
+Table = SegmentTable | BaseTable | BasisTable | KnotTable | RadialTable | ProductTable | SplineTable | CodeTable
+_TABLES = (SegmentTable, BaseTable, BasisTable, KnotTable, RadialTable, ProductTable, SplineTable, CodeTable)
 
 
 @dataclass(frozen=True, eq=False)
@@ -290,10 +297,8 @@ class BranchOp:
     op: ClassVar[str] = "branch"
 
     def __post_init__(self) -> None:
-        if not isinstance(self.pre, tuple) or not all(
-            isinstance(step, (AffineOp, LayerNormOp, ActivationOp)) for step in self.pre
-        ):
-            checks.fail("branch.pre", "holds something else than glue", "affine, layer_norm, activation")
+        if not isinstance(self.pre, tuple) or not all(isinstance(step, _GLUE) for step in self.pre):
+            checks.fail("branch.pre", "holds something else than glue", ", ".join(cls.op for cls in _GLUE))
         if not isinstance(self.table, _TABLES):
             checks.fail("branch.table", f"is a {type(self.table).__name__}", ", ".join(cls.op for cls in _TABLES))
 
@@ -313,6 +318,8 @@ class KANOp:
     bias : float32 [out_features] or None
         Required where `outputs` is given.
     branches : tuple of BranchOp
+    requantize : Requantization or None
+        The layer answers with the codes of the next one's inputs; all its tables are code tables.
     """
 
     name: str
@@ -322,7 +329,10 @@ class KANOp:
     outputs: I32 | None
     bias: F32 | None
     branches: tuple[BranchOp, ...]
+    requantize: Requantization | None = None
     op: ClassVar[str] = "kan"
+    #: Fields that a file leaves out where they are None: they came after format 1.0 was first written.
+    added: ClassVar[tuple[str, ...]] = ("requantize",)
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or len(self.name) > 256:
@@ -350,13 +360,31 @@ class KANOp:
             for step in branch.pre:
                 if step.shape[0] != self.in_features:
                     checks.fail("kan.branches.pre", f"a step for {step.shape[0]} features", str(self.in_features))
+        if self.requantize is not None:
+            if not isinstance(self.requantize, Requantization):
+                checks.fail("kan.requantize", f"is a {type(self.requantize).__name__}", "a requantize object")
+            if len(self.code_tables) != len(self.branches):
+                checks.fail("kan.requantize", "of a layer with other tables than code tables", "code tables")
+            _ = self.requantizing
+
+    @property
+    def code_tables(self) -> tuple[CodeTable, ...]:
+        """The tables that are addressed by codes."""
+        return tuple(branch.table for branch in self.branches if isinstance(branch.table, CodeTable))
+
+    @cached_property
+    def requantizing(self) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:
+        """Multipliers [branches, live outputs] and offset [out_features] of a requantized layer."""
+        if self.requantize is None:
+            return None
+        return self.requantize.integers(self.code_tables, self.bias, self.outputs, self.out_features)
 
     @property
     def shape(self) -> tuple[int, int]:
         return self.in_features, self.out_features
 
 
-Op = SelectOp | AffineOp | LayerNormOp | ActivationOp | LinearOp | ProductOp | KANOp
+Op = SelectOp | AffineOp | LayerNormOp | ActivationOp | QuantizeOp | LinearOp | ProductOp | KANOp
 OPS: dict[str, type[Any]] = {
     cls.op: cls
     for cls in (
@@ -364,6 +392,7 @@ OPS: dict[str, type[Any]] = {
         AffineOp,
         LayerNormOp,
         ActivationOp,
+        QuantizeOp,
         LinearOp,
         ProductOp,
         SegmentTable,
@@ -373,11 +402,13 @@ OPS: dict[str, type[Any]] = {
         RadialTable,
         ProductTable,
         SplineTable,
+        CodeTable,
+        Requantization,
         BranchOp,
         KANOp,
     )
 }
-_STEPS = (SelectOp, AffineOp, LayerNormOp, ActivationOp, LinearOp, ProductOp, KANOp)
+_STEPS = (SelectOp, AffineOp, LayerNormOp, ActivationOp, QuantizeOp, LinearOp, ProductOp, KANOp)
 
 
 @dataclass(frozen=True, eq=False)
@@ -406,15 +437,13 @@ class Program:
                     f"steps[{index}] ({step.op})", f"takes {step.shape[0]} features", f"{width}, what comes before"
                 )
             width = step.shape[1]
-        weights = sum(
-            branch.table.positions * branch.table.taps
-            for step in self.steps
-            if isinstance(step, KANOp)
-            for branch in step.branches
-            if isinstance(branch.table, RadialTable)
-        )
+        tables = [branch.table for step in self.steps if isinstance(step, KANOp) for branch in step.branches]
+        weights = sum(table.positions * table.taps for table in tables if isinstance(table, RadialTable))
         if weights > MAX_RADIAL_WEIGHTS:
             checks.fail("radial tables", f"unfold to {weights} weights", f"at most {MAX_RADIAL_WEIGHTS}")
+        features = sum(math.prod(table.unfolded_shape) for table in tables if isinstance(table, CodeTable))
+        if features > MAX_CODE_FEATURES:
+            checks.fail("code tables", f"unfold to {features} features", f"at most {MAX_CODE_FEATURES}")
 
     @property
     def out_features(self) -> int:

@@ -208,6 +208,8 @@ def _pack_op(step: Op | GlueOp) -> Packed:
         return {**base, "a": _copy(step.weight), "b": _copy(step.bias)}
     if isinstance(step, ProductOp):
         return {**base, "indices": _copy(step.indices), "offsets": _copy(step.offsets)}
+    if not isinstance(step, KANOp):
+        raise RuntimeUnavailableError(f"step {step.op} in the native runtime", "the other runtimes")
     live_in, live_out = step.branches[0].table.shape
     branches = [{"pre": [_pack_op(glue) for glue in b.pre], "table": _pack_table(b.table)} for b in step.branches]
     return {

@@ -6,6 +6,7 @@ nearest even, in the order written here; other runtimes and exports have to give
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import cast
 
 import numpy as np
@@ -16,6 +17,7 @@ from lutkan.artifact.program import (
     AffineOp,
     BaseTable,
     BasisTable,
+    CodeTable,
     KANOp,
     KnotTable,
     LayerNormOp,
@@ -24,6 +26,7 @@ from lutkan.artifact.program import (
     ProductOp,
     ProductTable,
     Program,
+    QuantizeOp,
     RadialTable,
     SegmentTable,
     SelectOp,
@@ -32,10 +35,22 @@ from lutkan.artifact.program import (
 from lutkan.numerics import float32
 from lutkan.numerics.fixed_point import WEIGHT_SUM, knot_weights
 
-__all__ = ["add_bias", "locate", "run", "run_kan", "run_step", "segment_edges"]
+__all__ = [
+    "add_bias",
+    "code_sums",
+    "codes_of",
+    "locate",
+    "quantize",
+    "requantize",
+    "run",
+    "run_kan",
+    "run_step",
+    "segment_edges",
+]
 
 F32 = NDArray[np.float32]
 I64 = NDArray[np.int64]
+Mask = NDArray[np.bool_]
 RowTable = BasisTable | KnotTable | RadialTable
 _ZERO, _HALF, _ONE = np.float32(0.0), np.float32(0.5), np.float32(1.0)
 
@@ -75,6 +90,8 @@ def run_step(step: Op, x: F32) -> F32:
         return float32.layer_norm(x, step.weight, step.bias, step.eps)
     if isinstance(step, ActivationOp):
         return _activate(step, x)
+    if isinstance(step, QuantizeOp):
+        return quantize(step, x)
     if isinstance(step, LinearOp):
         return float32.linear(x, step.weight, step.bias)
     return _product(step, x)
@@ -84,6 +101,14 @@ def _activate(step: ActivationOp, x: F32) -> F32:
     if step.slope is not None:
         return float32.prelu(x, step.slope)
     return float32.ACTIVATIONS[step.function](x)
+
+
+def quantize(step: QuantizeOp, x: F32) -> F32:
+    """Replace every feature by the nearest number that has a code; NaN stays."""
+    low, inverse = step.position
+    v = np.minimum((x - low) * inverse, np.float32((1 << step.bits) - 1))
+    code = np.floor(np.where(v > _ZERO, v, _ZERO))
+    return np.where(np.isnan(x), x, np.float32(step.step) * code + np.float32(step.low))
 
 
 def _product(step: ProductOp, x: F32) -> F32:
@@ -99,15 +124,51 @@ def run_kan(op: KANOp, x: F32) -> F32:
     """Run a KAN layer: branch after branch, input after input, into one float32 sum an output."""
     n_out = op.out_features if op.outputs is None else op.outputs.size
     sums = np.zeros((len(x), n_out), dtype=np.float32)
+    integers: list[I64] = []
     for branch in op.branches:
         seen = x
         for step in branch.pre:
             seen = run_step(step, seen)
         if op.inputs is not None:
             seen = seen[:, op.inputs]
-        _ADD[type(branch.table)](branch.table, seen, sums)
+        if op.requantize is not None and isinstance(branch.table, CodeTable):
+            integers.append(code_sums(branch.table, seen))
+        else:
+            _ADD[type(branch.table)](branch.table, seen, sums)
         sums[np.isnan(seen).any(axis=1)] = np.nan
+    if op.requantize is not None:
+        return requantize(op, integers, np.isnan(sums[:, 0]))
     return add_bias(op, sums)
+
+
+def requantize(op: KANOp, sums: Sequence[I64], nan: Mask) -> F32:
+    """Turn the integer sums of all branches into codes, as float32.
+
+    Parameters
+    ----------
+    op : KANOp
+        A requantized layer.
+    sums : sequence of int64 [N, live outputs]
+        A branch each.
+    nan : bool [N]
+        Rows that become NaN.
+
+    Returns
+    -------
+    float32 [N, out]
+        Outputs that no table gives have the code of their offset.
+    """
+    to, integers = op.requantize, op.requantizing
+    if to is None or integers is None:
+        raise TypeError("a layer that is not requantized")
+    live = slice(None) if op.outputs is None else op.outputs
+    multipliers, offset = integers
+    total = np.tile(offset, (len(nan), 1))
+    for multiplier, found in zip(multipliers, sums, strict=True):
+        total[:, live] += found * multiplier
+    y = np.clip(total >> to.shift, 0, (1 << to.bits) - 1).astype(np.float32)
+    y[np.ix_(nan, np.arange(op.out_features)[live])] = np.nan
+    return y
 
 
 def add_bias(op: KANOp, sums: F32) -> F32:
@@ -273,6 +334,27 @@ def _add_base_tails(table: BasisTable, x: F32, segment: I64, weights: I64, sums:
         sums[rows] += (table.base_q[i].astype(np.float32) * gap[:, None]) * table.base_scale  # type: ignore[index]
 
 
+def codes_of(table: CodeTable, x: F32) -> I64:
+    """Return the codes of inputs, 0 for NaN."""
+    low, inverse = table.position
+    return _floor_clamped((x - low) * inverse, 1 << table.bits)
+
+
+def code_sums(table: CodeTable, x: F32) -> I64:
+    """Return the integer sums of a code table: float32 [N, in] -> int64 [N, out]."""
+    codes, features = codes_of(table, x), table.weights
+    q = table.coefficients
+    total = np.zeros((len(x), table.out_features), dtype=np.int64)
+    for i in range(x.shape[1]):
+        weights = features[i if len(features) > 1 else 0].astype(np.int64) - table.zero
+        total += weights[codes[:, i]] @ q[i].astype(np.int64)
+    return total
+
+
+def _add_codes(table: CodeTable, x: F32, sums: F32) -> None:
+    sums += code_sums(table, x).astype(np.float32) * table.scale
+
+
 def _add_product(table: ProductTable, x: F32, sums: F32) -> None:
     step = np.float32(table.step)
     value = float32.ACTIVATIONS[table.function](x)
@@ -331,4 +413,5 @@ _ADD = {
     RadialTable: _add_basis,
     ProductTable: _add_product,
     SplineTable: _add_spline,
+    CodeTable: _add_codes,
 }

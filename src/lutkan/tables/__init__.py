@@ -1,10 +1,11 @@
 """From the network IR to tables: specs, sampling, quantization, compilation."""
 
 from lutkan.tables.basis import BasisValues
-from lutkan.tables.code import CodedBranch, CodedLayer, CodeGrid, IntegerFeatures, integer_features
+from lutkan.tables.coded import CodedBranch, CodedLayer, CodeGrid, CodeValues, IntegerFeatures, integer_features
 from lutkan.tables.compile import (
     assemble,
     calibration_rows,
+    compile_codes,
     compile_layer,
     compile_network,
     input_domain,
@@ -23,6 +24,7 @@ __all__ = [
     "BranchSpec",
     "CodeGrid",
     "CodeSpec",
+    "CodeValues",
     "CodedBranch",
     "CodedLayer",
     "IntegerFeatures",
@@ -33,6 +35,7 @@ __all__ = [
     "Spec",
     "assemble",
     "calibration_rows",
+    "compile_codes",
     "compile_layer",
     "compile_network",
     "input_domain",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -22,20 +24,23 @@ from lutkan.artifact.program import (
     Op,
     ProductOp,
     Program,
+    QuantizeOp,
     SelectOp,
 )
 from lutkan.errors import InputError, SpecError
 from lutkan.ir import Activation, Affine, KANLayer, LayerNorm, Linear, Network, Product, Select, Step
 from lutkan.numerics.rows import real_rows
 from lutkan.tables.basis import BasisValues, quantize_basis, quantize_product
-from lutkan.tables.plan import BaseValues, LayerPlan, plan_network
+from lutkan.tables.coded import CodedLayer, CodeGrid, CodeValues, make_code_table, requantization
+from lutkan.tables.plan import BaseValues, LayerPlan, plan_layers, plan_network
 from lutkan.tables.segment import SegmentValues, as_float32, quantize_segments
-from lutkan.tables.spec import BasisSpec, SegmentSpec, Spec
+from lutkan.tables.spec import BasisSpec, BranchSpec, CodeSpec, LayerSpec, SegmentSpec, Spec
 
 __all__ = [
     "SAMPLE_ROWS",
     "assemble",
     "calibration_rows",
+    "compile_codes",
     "compile_layer",
     "compile_network",
     "input_domain",
@@ -138,6 +143,64 @@ def compile_network(net: Network, spec: Spec, rows: F64, calibrated: bool) -> Ar
     return assemble(net, spec, plans, [compile_layer(plan) for plan in plans], trace, calibrated)
 
 
+def compile_codes(
+    net: Network,
+    layers: Sequence[CodedLayer],
+    info: Mapping[str, Any] | None = None,
+    *,
+    rows: F64 | None = None,
+    keep_masked: bool = False,
+) -> Artifact:
+    """Compile quantized layers to integer tables, from code to code.
+
+    Parameters
+    ----------
+    net : Network
+        Everything but the KAN layers' weights is taken from it.
+    layers : sequence of CodedLayer
+        One a KAN layer, in order.
+    info : mapping, optional
+        More keys for the manifest: `spec`, a `Spec` in JSON, and what else should be told.
+    rows : float64 [N, in], optional
+        The calibration rows; the manifest then says how many there were, and the share of inputs beyond the codes.
+    keep_masked : bool
+        Keep inputs and outputs without a live edge.
+
+    Returns
+    -------
+    Artifact
+        Without golden vectors.
+
+    Raises
+    ------
+    SpecError
+        The layers are not those of the network, or exceed what integers hold.
+    """
+    steps = [index for index, step in enumerate(net.steps) if isinstance(step, KANLayer)]
+    found = [(layer.name, layer.shape) for layer in layers]
+    wanted = [(layer.name, layer.shape) for layer in net.layers]
+    if found != wanted:
+        raise SpecError(f"coded layers {found}", f"{wanted}, the layers of the network")
+    coded = dict(zip(steps, layers, strict=True))
+    specs: list[LayerSpec] = [_spec_of(layer, keep_masked) for layer in layers]
+    spec = Spec(specs[0], tuple((str(n), own) for n, own in enumerate(specs) if own != specs[0]))
+    if info is not None and "spec" in info:
+        spec = Spec.from_json(info["spec"])
+    seen = np.zeros((0, net.in_features)) if rows is None else rows
+    trace = net.trace(seen)
+    plans = plan_layers(net, dict(zip(steps, specs, strict=True)), coded, trace)
+    artifact = assemble(net, spec, plans, [compile_layer(plan) for plan in plans], trace, rows is not None)
+    return replace(artifact, info={**artifact.info, **(info or {})})
+
+
+def _spec_of(layer: CodedLayer, keep_masked: bool) -> CodeSpec:
+    """Describe a quantized layer whose spec is not told."""
+    bits = {b.bank.role: min(b.bits, 8) for b in layer.branches}
+    first = min(layer.branches[0].bits, 8)
+    base, spline = BranchSpec(bits=bits.get("base", first)), BranchSpec(bits=bits.get("spline", first))
+    return CodeSpec(layer.grid.bits, base=base, spline=spline, keep_masked=keep_masked)
+
+
 def assemble(
     net: Network,
     spec: Spec,
@@ -164,7 +227,7 @@ def assemble(
     SpecError
         A step between layers has no exact float32 form.
     """
-    compiled = {plan.step: op for plan, op in zip(plans, layers, strict=True)}
+    compiled = {plan.step: op for plan, op in zip(plans, _link_codes(plans, layers), strict=True)}
     steps: list[Op] = []
     width = net.in_features
     for index, step in enumerate(net.steps):
@@ -186,7 +249,40 @@ def assemble(
             "outside_share": [_outside_share(plan, trace) for plan in plans],
         },
     }
+    if any(plan.coded is not None for plan in plans):
+        info["codes"] = [_codes_json(plan) for plan in plans]
     return Artifact(program, info)
+
+
+def _codes_json(plan: LayerPlan) -> list[list[int | float]] | None:
+    entries = [branch.values.to_json() for branch in plan.branches if isinstance(branch.values, CodeValues)]
+    return entries or None
+
+
+def _link_codes(plans: Sequence[LayerPlan], layers: Sequence[KANOp]) -> list[KANOp]:
+    """Let a coded layer that follows another one directly take its codes."""
+    linked = list(layers)
+    for index, (plan, following) in enumerate(itertools.pairwise(plans)):
+        if plan.coded is None or following.coded is None or following.step != plan.step + 1:
+            continue
+        linked[index] = _requantized(linked[index], following.coded.grid)
+        linked[index + 1] = _taking_codes(linked[index + 1])
+    return linked
+
+
+def _requantized(op: KANOp, grid: CodeGrid) -> KANOp:
+    return replace(op, requantize=requantization(op.code_tables, op.bias, op.outputs, op.out_features, grid))
+
+
+def _taking_codes(op: KANOp) -> KANOp:
+    branches = []
+    for branch in op.branches:
+        first = branch.pre[0] if branch.pre else None
+        if isinstance(first, QuantizeOp):
+            branches.append(replace(branch, pre=(replace(first, coded=True), *branch.pre[1:])))
+        else:
+            branches.append(replace(branch, table=replace(branch.table, coded=True)))  # type: ignore[call-overload]
+    return replace(op, branches=tuple(branches))
 
 
 def _outside_share(plan: LayerPlan, trace: Sequence[F64]) -> float:
@@ -195,6 +291,10 @@ def _outside_share(plan: LayerPlan, trace: Sequence[F64]) -> float:
         if isinstance(branch.values, BaseValues):
             continue
         x = trace[plan.step]
+        if not len(x):
+            return 0.0
+        if isinstance(branch.values, CodeValues) and branch.pre:
+            x = branch.values.outer.round(x)
         for step in branch.pre:
             x = step.evaluate(x)
         low, high = table_domain(branch.values)
@@ -203,8 +303,12 @@ def _outside_share(plan: LayerPlan, trace: Sequence[F64]) -> float:
     return 0.0
 
 
-def table_domain(values: SegmentValues | BasisValues) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return the ends of what a table covers, [in or 1] each."""
+def table_domain(values: SegmentValues | BasisValues | CodeValues) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return the ends of what a table covers, [in or 1] each; a code covers half a step to both sides."""
+    if isinstance(values, CodeValues):
+        grid = values.grid
+        ends = grid.decode(np.array([-0.5, grid.levels - 0.5]))
+        return ends[:1], ends[1:]
     if isinstance(values, SegmentValues):
         return values.knots[:, 0], values.knots[:, -1]
     return values.fold if values.fold is not None else (values.low, values.low + values.segments * values.width)
@@ -234,13 +338,18 @@ def compile_layer(plan: LayerPlan) -> KANOp:
             table, residual = quantize_product(
                 values.function, values.weight, values.seen, plan.spec, values.rows, residual
             )
+        elif isinstance(values, CodeValues):
+            table = make_code_table(values)
+            if pre:
+                outer = values.outer
+                pre = (QuantizeOp(n_in, outer.bits, outer.low, outer.step, False), *pre)
         elif isinstance(values, BaseValues):
             table = BaseTable(values.function, as_float32(values.weight, f"{where} base weights"))
         else:
             raise SpecError(f"{where}: {type(values).__name__} under {type(plan.spec).__name__}", "values of that spec")
         branches.append(BranchOp(pre, table))
     all_outputs = len(plan.outputs) == n_out
-    bias = layer.bias if layer.bias is not None else (None if all_outputs else np.zeros(n_out))
+    bias = plan.bias if plan.bias is not None else (None if all_outputs else np.zeros(n_out))
     return KANOp(
         name=layer.name[-256:],
         in_features=n_in,

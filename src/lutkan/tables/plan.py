@@ -6,7 +6,7 @@ unquantized twin), which splits the error into approximation and quantization.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -18,12 +18,13 @@ from lutkan.errors import SpecError
 from lutkan.ir import Activation, Affine, Branch, EdgeBank, KANLayer, LayerNorm, NamedFunction, Network
 from lutkan.numerics import functions
 from lutkan.tables.basis import BasisValues, spread, tabulate_basis, will_fold
+from lutkan.tables.coded import CodedBranch, CodedLayer, CodeValues, read_coded_layer, round_layer
 from lutkan.tables.liveness import live_features
 from lutkan.tables.rounding import FIT_ROWS
 from lutkan.tables.segment import EdgeGroup, SegmentValues, require_float32_function, sample_segments
 from lutkan.tables.spec import BasisSpec, CodeSpec, LayerSpec, SegmentSpec, Spec
 
-__all__ = ["BaseValues", "BranchPlan", "LayerPlan", "plan_network"]
+__all__ = ["BaseValues", "BranchPlan", "LayerPlan", "plan_layers", "plan_network", "with_codes"]
 
 F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
@@ -60,7 +61,7 @@ class BranchPlan:
     """One table of a layer: the steps before it (on all features), its values, and the edges they were taken from."""
 
     pre: tuple[Glue, ...]
-    values: SegmentValues | BasisValues | BaseValues
+    values: SegmentValues | BasisValues | BaseValues | CodeValues
     group: EdgeGroup | None = None
 
 
@@ -73,10 +74,12 @@ class LayerPlan:
     step : int
         Number of the layer's step in the network.
     layer : KANLayer
-    spec : SegmentSpec or BasisSpec
+    spec : SegmentSpec, BasisSpec or CodeSpec
     inputs, outputs : int64 arrays
         Live features; what is left out is not computed.
     branches : tuple of BranchPlan
+    coded : CodedLayer or None
+        The quantized layer, where its inputs are codes.
     """
 
     step: int
@@ -85,10 +88,20 @@ class LayerPlan:
     inputs: I64
     outputs: I64
     branches: tuple[BranchPlan, ...]
+    coded: CodedLayer | None = None
+
+    @property
+    def bias(self) -> F64 | None:
+        """What is added to the sums, float64 [out]; quantization may have corrected the network's own."""
+        return self.layer.bias if self.coded is None else self.coded.bias
 
 
 def plan_network(
-    net: Network, spec: Spec, trace: Sequence[F64] | None = None, program: Program | None = None
+    net: Network,
+    spec: Spec,
+    trace: Sequence[F64] | None = None,
+    program: Program | None = None,
+    codes: object = None,
 ) -> tuple[LayerPlan, ...]:
     """Plan all KAN layers of a network.
 
@@ -100,6 +113,8 @@ def plan_network(
         `net.trace(rows)`: calibration ranges come from it.
     program : Program, optional
         A compiled program of the same network and spec: its knots are used, so that the plan is its twin.
+    codes : JSON, optional
+        The manifest's key `codes` beside that program.
 
     Raises
     ------
@@ -110,19 +125,66 @@ def plan_network(
     names = tuple(layer.name for layer in net.layers)
     spec.require_matches(names)
     specs = {step: spec.for_layer(number, names[number]) for number, step in enumerate(kan_steps)}
-    live = live_features(net, {step: specs[step].keep_masked for step in kan_steps})
     compiled = [step for step in program.steps if isinstance(step, KANOp)] if program is not None else []
     if program is not None and len(compiled) != len(kan_steps):
         raise SpecError(
             f"the artifact has {len(compiled)} KAN layers, the network {len(kan_steps)}",
             "the network that the artifact was compiled from",
         )
-    plans = []
+    coded: dict[int, CodedLayer] = {}
     for number, step in enumerate(kan_steps):
+        layer_spec, layer = specs[step], net.steps[step]
+        if not isinstance(layer_spec, CodeSpec) or not isinstance(layer, KANLayer):
+            continue
+        where = _where(layer)
+        if compiled:
+            written = codes[number] if isinstance(codes, list) and len(codes) == len(compiled) else None
+            coded[step] = read_coded_layer(layer, compiled[number], written, where)
+        else:
+            seen = trace[step] if trace is not None else np.zeros((0, layer.shape[0]))
+            coded[step] = round_layer(layer, layer_spec, seen, where)
+    return plan_layers(net, specs, coded, trace, compiled)
+
+
+def plan_layers(
+    net: Network,
+    specs: Mapping[int, LayerSpec],
+    coded: Mapping[int, CodedLayer],
+    trace: Sequence[F64] | None,
+    compiled: Sequence[KANOp] = (),
+) -> tuple[LayerPlan, ...]:
+    """Plan all KAN layers, some of which are quantized already.
+
+    Parameters
+    ----------
+    net : Network
+    specs : mapping of step to layer spec
+    coded : mapping of step to CodedLayer
+        Every layer with a CodeSpec.
+    trace : list of float64 arrays or None
+        As in `plan_network`.
+    compiled : sequence of KANOp
+        The compiled layers, for a twin.
+
+    Raises
+    ------
+    SpecError
+        The spec cannot be honoured for a layer.
+    """
+    live = live_features(with_codes(net, coded), {step: spec.keep_masked for step, spec in specs.items()})
+    plans = []
+    for number, step in enumerate(specs):
         layer = net.steps[step]
         inputs, outputs = (np.flatnonzero(mask) for mask in live[step])
         rows = trace[step] if trace is not None else None
         op = compiled[number] if compiled else None
+        if step in coded:
+            if op is not None:
+                inputs = np.arange(op.in_features) if op.inputs is None else op.inputs.astype(np.int64)
+                outputs = np.arange(op.out_features) if op.outputs is None else op.outputs.astype(np.int64)
+            branches = _plan_codes(coded[step], inputs, outputs)
+            plans.append(LayerPlan(step, layer, specs[step], inputs, outputs, branches, coded[step]))  # type: ignore[arg-type]
+            continue
         branches = _plan_layer(layer, specs[step], inputs, outputs, rows, op)  # type: ignore[arg-type]
         plans.append(LayerPlan(step, layer, specs[step], inputs, outputs, branches))  # type: ignore[arg-type]
     return tuple(plans)
@@ -131,9 +193,9 @@ def plan_network(
 def _plan_layer(
     layer: KANLayer, spec: LayerSpec, inputs: I64, outputs: I64, rows: F64 | None, op: KANOp | None
 ) -> tuple[BranchPlan, ...]:
-    where = f"layer {layer.name!r}" if layer.name else "layer"
+    where = _where(layer)
     if isinstance(spec, CodeSpec):
-        raise SpecError(f"{where}: a CodeSpec is for training so far", "a BasisSpec or a SegmentSpec")
+        raise SpecError(f"{where}: a CodeSpec without codes", "a layer that was quantized")
     analytic, tabulated = _split(layer, spec, where)
     plans: list[BranchPlan] = []
     for coupling, branches in _groups(tabulated):
@@ -167,6 +229,45 @@ def _plan_layer(
         plans.append(BranchPlan(branch.pre, _base_values(branch, spec, rows, inputs, outputs)))
     if not plans:  # every edge is zero; the layer still has to give its bias
         plans.append(BranchPlan((), BaseValues("identity", np.zeros((len(inputs), len(outputs))))))
+    return tuple(plans)
+
+
+def _where(layer: KANLayer) -> str:
+    return f"layer {layer.name!r}" if layer.name else "layer"
+
+
+def with_codes(net: Network, coded: Mapping[int, CodedLayer]) -> Network:
+    """Return the network whose quantized layers have the coefficients and biases that their codes stand for.
+
+    Parameters
+    ----------
+    net : Network
+    coded : mapping of step to CodedLayer
+    """
+    steps = list(net.steps)
+    for step, layer in coded.items():
+        branches = tuple(
+            Branch(EdgeBank(b.bank.basis, b.coefficients(), None, b.bank.role), b.pre) for b in layer.branches
+        )
+        steps[step] = KANLayer(layer.name, branches, layer.bias)
+    return Network(tuple(steps), net.in_features, net.source) if coded else net
+
+
+def _plan_codes(layer: CodedLayer, inputs: I64, outputs: I64) -> tuple[BranchPlan, ...]:
+    plans = []
+    for number, branch in enumerate(layer.branches):
+        if not branch.codes.any() and (plans or number + 1 < len(layer.branches)):
+            continue
+        coupled = not all(step.elementwise for step in branch.pre)
+        cut = CodedBranch(
+            () if coupled else tuple(step.take(inputs) for step in branch.pre if not isinstance(step, LayerNorm)),
+            branch.grid,
+            branch.bank.take(inputs, outputs),
+            branch.codes[inputs][:, :, outputs],
+            branch.bits,
+            branch.scale[outputs],
+        )
+        plans.append(BranchPlan(branch.pre if coupled else (), CodeValues(number, layer.grid, cut, coupled)))
     return tuple(plans)
 
 

@@ -228,7 +228,8 @@ def certify(artifact: Artifact, net: Network, domain: object = None) -> Certific
     -------
     Certificate
         A layer, or the network, without a finite bound has None and the reason: a LayerNorm behind an error (its slope
-        is bounded by 1 / sqrt(eps) only), edges that jump or have a pole on the box.
+        is bounded by 1 / sqrt(eps) only), edges that jump or have a pole on the box, inputs that are
+        quantized to codes.
 
     Raises
     ------
@@ -263,6 +264,11 @@ def certify(artifact: Artifact, net: Network, domain: object = None) -> Certific
             if lost:
                 if index in plans:
                     layers.append(LayerBound(index, plans[index].layer.name, np.empty(0), np.empty(0), None, lost))
+                continue
+            if index in plans and plans[index].coded is not None:
+                lost = f"layer {plans[index].layer.name!r}: no bounds are computed where inputs are quantized to codes"
+                reason = reason or lost
+                layers.append(LayerBound(index, plans[index].layer.name, *state.hull(), None, lost))
                 continue
             if index in plans and isinstance(op, KANOp):
                 bound, state, why = _certify_layer(plans[index], op, state)

@@ -14,7 +14,7 @@ from lutkan.errors import InputError, VerificationError
 from lutkan.ir import Network
 from lutkan.numerics.rows import real_rows
 from lutkan.runtimes import load, reference
-from lutkan.tables import BaseValues, LayerPlan, table_domain
+from lutkan.tables import BaseValues, LayerPlan, compile_layer, table_domain
 from lutkan.verify.twin import Plans, branch_input, evaluate_layer, plan_of, trace_twin
 
 __all__ = ["ErrorFigures", "LayerReport", "VerifyReport", "WorstEdge", "decisions", "measured_rows", "verify"]
@@ -286,8 +286,10 @@ def _layer_op(artifact: Artifact, step: int) -> KANOp:
 
 def _layer_outputs(artifact: Artifact, plan: LayerPlan, x: F64) -> tuple[F64, F64, F64]:
     """Return what artifact, twin and model make of the model's own inputs of a layer, on the outputs computed."""
+    # A coded layer by itself takes and gives numbers, not the codes of its neighbours.
+    op = _layer_op(artifact, plan.step) if plan.coded is None else compile_layer(plan)
     with np.errstate(all="ignore"):
-        y = reference.run_kan(_layer_op(artifact, plan.step), x.astype(np.float32))[:, plan.outputs]
+        y = reference.run_kan(op, x.astype(np.float32))[:, plan.outputs]
     rounded = x.astype(np.float32).astype(np.float64)
     twin = evaluate_layer(plan, rounded)[:, plan.outputs]
     return y.astype(np.float64), twin, plan.layer.evaluate(rounded)[:, plan.outputs]

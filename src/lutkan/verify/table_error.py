@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from lutkan.artifact.program import (
     BaseTable,
     BasisTable,
+    CodeTable,
     KnotTable,
     ProductTable,
     RadialTable,
@@ -137,6 +138,8 @@ def _enclose(table: Table, branches: tuple[Branch, ...], low: F64, high: F64) ->
         return _segment_error(table, branches, low, high)
     if isinstance(table, SplineTable):
         return _spline_error(table, branches, low, high)
+    if isinstance(table, CodeTable):
+        raise VerificationError("a bound on a table addressed by codes", "tables of numbers")
     return _analytic_error(table, branches[0], low, high)
 
 

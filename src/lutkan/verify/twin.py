@@ -1,7 +1,8 @@
 """The unquantized twin: the artifact's tables, weights and positions in float64, unrounded.
 
 |twin - model| is what the representation costs (approximation), |artifact - twin| what rounding to 8 bits and
-float32 costs (quantization).
+float32 costs (quantization). Where inputs are codes, the twin has the quantized inputs and weights, which is what the
+spec chose to represent, but unrounded features and sums: |artifact - twin| is what doing it in integers costs.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from lutkan.artifact.program import KANOp
 from lutkan.errors import SpecError, VerificationError
 from lutkan.ir import Network
 from lutkan.numerics import functions
-from lutkan.tables import BaseValues, BasisValues, BranchPlan, LayerPlan, SegmentValues, Spec, plan_network
+from lutkan.tables import BaseValues, BasisValues, BranchPlan, CodeValues, LayerPlan, SegmentValues, Spec, plan_network
 
 __all__ = ["evaluate_layer", "plan_of", "segment_edges", "trace_twin"]
 
@@ -44,7 +45,8 @@ def plan_of(artifact: Artifact, net: Network) -> Plans:
             "the network that the artifact was compiled from",
         )
     try:
-        plans = plan_network(net, Spec.from_json(artifact.info.get("spec", {})), program=program)
+        spec = Spec.from_json(artifact.info.get("spec", {}))
+        plans = plan_network(net, spec, program=program, codes=artifact.info.get("codes"))
     except SpecError as error:
         raise VerificationError(f"the artifact does not belong to this network: {error}") from error
     for plan in plans:
@@ -52,7 +54,7 @@ def plan_of(artifact: Artifact, net: Network) -> Plans:
         if not isinstance(op, KANOp) or _outline(op) != (
             plan.inputs.tolist(),
             plan.outputs.tolist(),
-            [[step.kind for step in branch.pre] for branch in plan.branches],
+            [_kinds(branch) for branch in plan.branches],
         ):
             raise VerificationError(
                 f"layer {plan.layer.name!r}: other live features or branches than in this network",
@@ -63,6 +65,12 @@ def plan_of(artifact: Artifact, net: Network) -> Plans:
 
 def _describe(layout: Sequence[tuple[str, int, int]]) -> str:
     return ", ".join(f"{kind} {n_in} -> {n_out}" for kind, n_in, n_out in layout)
+
+
+def _kinds(branch: BranchPlan) -> list[str]:
+    """Return the kinds of the compiled steps before a planned table."""
+    quantized = branch.pre and isinstance(branch.values, CodeValues)
+    return [*(["quantize"] if quantized else []), *(step.kind for step in branch.pre)]
 
 
 def _outline(op: KANOp) -> tuple[list[int], list[int], list[list[str]]]:
@@ -90,16 +98,18 @@ def evaluate_layer(plan: LayerPlan, x: F64) -> F64:
             if isinstance(branch.values, BaseValues):
                 y[:, plan.outputs] += functions.apply(branch.values.function, seen) @ branch.values.weight
                 continue
-            if isinstance(branch.values, BasisValues):
+            if isinstance(branch.values, (BasisValues, CodeValues)):
                 y[:, plan.outputs] += branch.values.evaluate(seen)
                 continue
             for i in range(seen.shape[1]):
                 y[:, plan.outputs] += segment_edges(branch.values, seen[:, i], i)
-    return y if plan.layer.bias is None else y + plan.layer.bias
+    return y if plan.bias is None else y + plan.bias
 
 
 def branch_input(plan: LayerPlan, branch: BranchPlan, x: F64) -> F64:
     """Return what the tables of a branch see: float64 [N, live inputs]."""
+    if branch.pre and isinstance(branch.values, CodeValues):
+        x = np.where(np.isnan(x), x, branch.values.outer.round(x))
     for step in branch.pre:
         x = step.evaluate(x)
     return x[:, plan.inputs]
