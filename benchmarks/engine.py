@@ -15,6 +15,7 @@ import os
 os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
 
 import argparse
+import json
 import sys
 import time
 from collections.abc import Sequence
@@ -232,6 +233,16 @@ def page(results: dict[str, Any], outcomes: Sequence[Outcome], cases: Sequence[C
     for case in cases:
         parts += [f"## {case.shape}, batch {case.batch}", case_markdown(case)]
     return "\n\n".join(parts) + "\n"
+
+
+def read(path: Path) -> tuple[dict[str, Any], list[Outcome], list[Case]]:
+    """Read a result file into what `page` takes."""
+    results = json.loads(path.read_text(encoding="utf-8"))
+    outcomes = [
+        Outcome(**{**bar, "quartiles": None if bar["quartiles"] is None else tuple(bar["quartiles"])})
+        for bar in results["bars"]
+    ]
+    return results, outcomes, [Case.from_json(case) for case in results["cases"]]
 
 
 # --- the command ---

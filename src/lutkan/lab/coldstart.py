@@ -1,21 +1,54 @@
-"""Cold start: what a new process pays to import lutkan, load an artifact and predict one row."""
+"""Cold start: what a new process pays to import lutkan, load an artifact and predict one row; and what loading costs.
+
+A service that loads its model for every request pays `load_and_predict_s` each time, one that loads once pays
+`predict_s`; a command that is started for every request pays the whole process.
+"""
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
+from lutkan import api
 from lutkan.errors import RuntimeUnavailableError
+from lutkan.lab import nets
+from lutkan.lab.experiment import Run, run_experiment
+from lutkan.lab.timing import Arm, Plan, time_interleaved
+from lutkan.runtimes import load
+from lutkan.runtimes.model import available_runtimes
 
-__all__ = ["ColdStart", "children_seconds", "measure_cold_start"]
+__all__ = [
+    "ASKED",
+    "NETS",
+    "ColdStart",
+    "StartCell",
+    "cells",
+    "children_seconds",
+    "measure",
+    "measure_cold_start",
+    "run_coldstart",
+]
+
+F32 = NDArray[np.float32]
+
+#: Seconds above importing numpy that a new process may take to its first answer.
+ASKED = 0.05
+#: Networks by name.
+NETS = {"64-64-10": (64, 64, 10), "784-64-10": (784, 64, 10)}
+_CALIBRATION_ROWS = 1024
+ROUNDS = 20
 
 # Both children import numpy first, so that what is left is ours. Times inside the child leave out its own start.
 _NUMPY = "import numpy"
@@ -164,3 +197,93 @@ def measure_cold_start(
         tuple(predicts),
         tuple(sorted({name for names in heavy for name in names})),
     )
+
+
+# --- the experiment ---
+
+
+@dataclass(frozen=True)
+class StartCell:
+    """A network as tables on a runtime."""
+
+    net: str
+    tables: str
+    runtime: str
+
+
+def cells(names: Sequence[str] = tuple(NETS), *, quick: bool = False) -> list[StartCell]:
+    """Return the cells: all kinds of tables on the fastest runtime here, int8 on the others.
+
+    Examples
+    --------
+    >>> [cell.tables for cell in cells(quick=True)]
+    ['int8']
+    """
+    here = [name for name, missing in available_runtimes().items() if not missing]
+    first = next(name for name in ("native", "numba", "reference") if name in here)
+    if quick:
+        return [StartCell("64-64-10", "int8", first)]
+    kinds = [("int8", first), ("int16", first), ("float32", first), ("segment-int8-L64", first)]
+    kinds += [("int8", name) for name in ("numba", "reference") if name in here and name != first]
+    return [StartCell(name, tables, runtime) for name in names for tables, runtime in kinds]
+
+
+def run_coldstart(
+    output: Path,
+    *,
+    names: Sequence[str] = tuple(NETS),
+    rounds: int = ROUNDS,
+    clock: Literal["wall", "cpu"] = "wall",
+    quick: bool = False,
+    again: bool = False,
+    on_cell: Callable[[int], None] | None = None,
+) -> Run:
+    """Measure start-ups into a result file, or go on with it; see `run_experiment`.
+
+    `clock="cpu"` takes the processor time of the new processes instead of the clock on the wall, on a machine that
+    others use.
+    """
+    return run_experiment(
+        "coldstart",
+        cells(names, quick=quick),
+        functools.partial(measure, rounds=rounds, clock=clock),
+        output,
+        parameters={"rounds": rounds, "clock": clock},
+        seeds=(0,),
+        again=again,
+        on_cell=on_cell,
+    )
+
+
+@functools.lru_cache(maxsize=1)
+def _drawn(name: str) -> nets.Drawn:
+    return nets.efficient_kan(NETS[name])
+
+
+def measure(cell: StartCell, rounds: int, clock: Literal["wall", "cpu"]) -> dict[str, Any]:
+    """Measure a cell: new processes, and loading and predicting in this one."""
+    calibration = nets.input_rows(NETS[cell.net][0], _CALIBRATION_ROWS)
+    artifact = api.compile(_drawn(cell.net).network, cell.tables, calibration=calibration, certificate=False)
+    with tempfile.TemporaryDirectory() as folder:
+        path = artifact.save(Path(folder) / "m.lutkan")
+        start = measure_cold_start(
+            path, cell.runtime, rounds, clock=time.perf_counter if clock == "wall" else children_seconds
+        )
+        warm = _in_one_process(path, cell.runtime, calibration[:1], rounds, clock)
+    found = {key: value for key, value in start.to_json().items() if key != "runtime"}
+    return {**found, **warm, "file_bytes": artifact.nbytes}
+
+
+def _in_one_process(path: Path, runtime: str, row: F32, rounds: int, clock: str) -> dict[str, Any]:
+    """Time a row with the model loaded before, and with the model loaded for it."""
+    model = load(path, runtime=runtime)
+    plan = Plan(max(rounds, 3), 1, 0.002, 4.0, clock=time.perf_counter if clock == "wall" else time.thread_time)
+    arms = [
+        Arm("predict", lambda: model.predict(row), 1, 1),
+        Arm("load_and_predict", lambda: load(path, runtime=runtime).predict(row), 1, 1),
+    ]
+    found = {}
+    for timing in time_interleaved(arms, plan):
+        found[f"{timing.name}_s"] = timing.median
+        found[f"{timing.name}_quartiles_s"] = list(timing.quartiles)
+    return found

@@ -118,6 +118,19 @@ class Case:
             "skipped": [vars(skipped) for skipped in self.skipped],
         }
 
+    @staticmethod
+    def from_json(data: Mapping[str, Any]) -> Case:
+        """Read what `to_json` wrote."""
+        arms = []
+        for arm in data["arms"]:
+            rounds, seconds = tuple(arm["rounds"]), tuple(arm["seconds"])
+            timing = Timing(arm["name"], arm["rows"], arm["edges"], arm["calls_a_block"], rounds, seconds)
+            errors = arm["max_error"], arm["mean_error"], arm["output_spread"]
+            sizes = arm["memory_bytes"], arm["file_bytes"]
+            arms.append(Measured(timing, arm["kind"], *errors, *sizes, arm["isa"], arm["batch_reduced"]))
+        skipped = tuple(Skipped(**entry) for entry in data["skipped"])
+        return Case(data["shape"], data["batch"], tuple(arms), skipped)
+
 
 def run_case(
     shape: str,

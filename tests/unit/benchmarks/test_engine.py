@@ -124,6 +124,7 @@ def test_the_command_measures_judges_and_writes(engine, tmp_path, capsys):
     assert found["bars"][-1]["bar"].startswith("bytes of the int8 artifact")
     printed = capsys.readouterr()
     assert page.read_text() + "\n" == printed.out
+    assert engine.page(*engine.read(output)) == page.read_text()
     assert "## 4-3, batch 20" in printed.out
     assert "python benchmarks/engine.py --quick --rounds 3" in printed.out
 
@@ -145,12 +146,3 @@ def test_segment_comparison(tmp_path, capsys):
         (batch, f"LUT-KAN layout {spec}", f"numba {spec}") for batch in (1, 256) for spec in segment.SPECS
     ]
     assert "at least 3x" in capsys.readouterr().out
-
-
-def test_cold_start(tmp_path, capsys):
-    coldstart = script("coldstart")
-    command = ["--quick", "--rounds", "1", "--runtime", "reference", "-o", str(tmp_path / "c.json")]
-    assert coldstart.main(command) == 0
-    (case,) = json.loads((tmp_path / "c.json").read_text())["cases"]
-    assert (case["shape"], case["runtime"], case["heavy"]) == ("64-64-10", "reference", [])
-    assert "below 50" in capsys.readouterr().out

@@ -8,8 +8,8 @@ import pytest
 
 import lutkan
 from lutkan.errors import RuntimeUnavailableError
-from lutkan.lab import nets
-from lutkan.lab.coldstart import ColdStart, children_seconds, measure_cold_start
+from lutkan.lab import coldstart, nets
+from lutkan.lab.coldstart import ColdStart, cells, children_seconds, measure_cold_start, run_coldstart
 
 
 @pytest.fixture(scope="module")
@@ -45,3 +45,31 @@ def test_figures():
 def test_processor_time_of_children_only_grows():
     pytest.importorskip("resource", reason="this system does not tell")
     assert children_seconds() <= children_seconds()
+
+
+def test_the_experiment_starts_processes_and_loads_each_time(tmp_path):
+    told = []
+    run = run_coldstart(tmp_path / "coldstart.jsonl", rounds=3, quick=True, on_cell=told.append)
+    assert told == [0, 1]
+    (cell,) = run.cells
+    values = cell["values"]
+    assert cell["params"]["tables"] == "int8"
+    assert len(values["with_numpy_s"]) == len(values["with_lutkan_s"]) == 3
+    assert 0 < values["predict_s"] < values["load_and_predict_s"]
+    assert values["file_bytes"] > 0
+    assert values["heavy"] == []
+    assert run.manifest["parameters"] == {"rounds": 3, "clock": "wall"}
+
+
+def test_all_tables_on_the_fastest_runtime_and_int8_on_the_others(monkeypatch):
+    monkeypatch.setattr(
+        coldstart, "available_runtimes", lambda: {"native": "no compiler", "numba": "", "reference": ""}
+    )
+    found = [(cell.tables, cell.runtime) for cell in cells(["64-64-10"])]
+    assert found == [
+        ("int8", "numba"),
+        ("int16", "numba"),
+        ("float32", "numba"),
+        ("segment-int8-L64", "numba"),
+        ("int8", "reference"),
+    ]

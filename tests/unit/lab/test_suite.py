@@ -9,7 +9,7 @@ import pytest
 
 from lutkan.errors import InputError
 from lutkan.lab.arms import Contender, Skipped
-from lutkan.lab.suite import run_case
+from lutkan.lab.suite import Case, run_case
 from lutkan.lab.timing import Plan
 
 
@@ -64,6 +64,7 @@ def test_times_errors_bytes_and_ratios_stand_side_by_side(machine, rows):
     assert found["arms"][0]["memory_bytes"] == 100
     assert found["arms"][0]["file_bytes"] == 50
     assert found["skipped"] == [{"name": "b", "reason": "absent"}]
+    assert Case.from_json(found) == case
 
 
 def test_a_slow_arm_runs_at_a_smaller_batch_and_is_marked(machine, rows):
