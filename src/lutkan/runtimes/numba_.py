@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from lutkan.artifact.program import (
     BaseTable,
+    CodeTable,
     IntegerRows,
     KANOp,
     LayerNormOp,
@@ -27,6 +28,7 @@ from lutkan.artifact.program import (
 )
 from lutkan.runtimes import numba_functions, reference
 from lutkan.runtimes.numba_basis import prepare_basis, prepare_product
+from lutkan.runtimes.numba_code import prepare_code_sums, prepare_codes, prepare_requantize
 from lutkan.runtimes.numba_functions import KIND_IDS
 from lutkan.runtimes.numba_spline import prepare_spline
 
@@ -94,6 +96,8 @@ def _quiet(step: Op, x: F32) -> F32:
 
 
 def _prepare_kan(op: KANOp, packed: list[NDArray[Any]]) -> Step:
+    if op.requantize is not None:
+        return _prepare_requantized(op, packed)
     adders = [
         (tuple(_prepare_step(step, packed) for step in branch.pre), _prepare_table(branch.table, packed))
         for branch in op.branches
@@ -112,7 +116,30 @@ def _prepare_kan(op: KANOp, packed: list[NDArray[Any]]) -> Step:
     return run
 
 
+def _prepare_requantized(op: KANOp, packed: list[NDArray[Any]]) -> Step:
+    branches = [
+        (tuple(_prepare_step(step, packed) for step in branch.pre), prepare_code_sums(table, packed))
+        for branch, table in zip(op.branches, op.code_tables, strict=True)
+    ]
+    requantize = prepare_requantize(op, packed)
+
+    def run(x: F32) -> F32:
+        sums, bad = [], np.zeros(len(x), dtype=np.bool_)
+        for pre, sum_codes in branches:
+            seen = x
+            for step in pre:
+                seen = step(seen)
+            seen = np.ascontiguousarray(seen if op.inputs is None else seen[:, op.inputs])
+            _mark_nan(seen, bad)
+            sums.append(sum_codes(seen))
+        return requantize(sums, bad)
+
+    return run
+
+
 def _prepare_table(table: Table, packed: list[NDArray[Any]]) -> Adder:
+    if isinstance(table, CodeTable):
+        return prepare_codes(table, packed)
     if isinstance(table, IntegerRows):
         return prepare_basis(table, packed)
     if isinstance(table, SplineTable):
