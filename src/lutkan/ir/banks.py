@@ -91,7 +91,7 @@ class EdgeBank:
 
     def evaluate(self, x: F64) -> F64:
         """Sum the edge functions: float64 [N, in] -> float64 [N, out]."""
-        features = self.basis.evaluate(x).reshape(len(x), -1)
+        features = self.basis.evaluate(x).reshape(len(x), self.in_features * self.basis.size)
         return features @ self.weights.reshape(features.shape[1], -1)
 
     def edge_values(self, x: F64, *, scaled: bool = True) -> F64:
