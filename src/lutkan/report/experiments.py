@@ -11,7 +11,7 @@ import numpy as np
 
 from lutkan.report.load import Cell, Result, flat
 from lutkan.report.page import Part
-from lutkan.report.parts import Point, all_cells, grid, in_words, pareto, share
+from lutkan.report.parts import Point, all_cells, grid, in_words, pareto, share, whole
 from lutkan.report.plots import Plot, Series, bars, curves, matrices
 from lutkan.report.tables import Group, Table, group, number, over_seeds, spread
 
@@ -204,9 +204,9 @@ def _bytes(tables: Sequence[Group]) -> Part:
             str(one.params.get("net")),
             str(one.params.get("tables")),
             str(one.params.get("value") or ""),
-            *(number(round(one.mean(name))) if one.numbers(name) else "" for name in fields),
+            *(whole(one.mean(name)) for name in fields),
             share(one.mean("file_bytes") / one.mean("checkpoint_bytes")) if one.numbers("checkpoint_bytes") else "",
-            *(number(round(one.mean(name))) if one.numbers(name) else "" for name in arrays),
+            *(whole(one.mean(name)) for name in arrays),
         )
         for one in tables
     ]
@@ -239,7 +239,8 @@ def _fields(groups: Sequence[Group]) -> list[str]:
 def _inner(one: Group, name: str) -> dict[str, Any]:
     """Return a mapping of numbers, of the first seed: bytes do not depend on it."""
     found = one.cells[0].values.get(name)
-    return found if isinstance(found, dict) else {}
+    found = found if isinstance(found, dict) else {}
+    return {key: value for key, value in found.items() if isinstance(value, int | float)}
 
 
 def _brought_together(parts: dict[str, list[float]], most: int = 6) -> dict[str, list[float]]:
@@ -522,7 +523,7 @@ def _dos_quality(models: Sequence[Group], specs: Sequence[Group]) -> Part:
                     f"{sum(one.numbers('changed_decisions')):,.0f} of {sum(tested):,.0f}"
                     if one.numbers("changed_decisions")
                     else "",
-                    number(round(one.mean("file_bytes" if one.numbers("file_bytes") else "checkpoint_bytes"))),
+                    whole(one.mean("file_bytes" if one.numbers("file_bytes") else "checkpoint_bytes")),
                     str(len(one.cells)),
                 )
             )
@@ -609,7 +610,7 @@ def _dos_confusion(models: Sequence[Group], specs: Sequence[Group]) -> Part:
     return Part("Confusion matrices", "", tuple(plots), missing="; ".join(lacking))
 
 
-def _dos_changed(specs: Sequence[Group]) -> Part | None:
+def _dos_changed(specs: Sequence[Group]) -> Part:
     rows, total = [], 0
     for one in specs:
         for cell in one.cells:
@@ -623,18 +624,20 @@ def _dos_changed(specs: Sequence[Group]) -> Part | None:
                             str(cell.params.get("seed", "")),
                             str(changed.get("row", "")),
                             str(changed.get("label", "")),
-                            f"{changed['float_score']:.6f}" if "float_score" in changed else "",
-                            f"{changed['score']:.6f}" if "score" in changed else "",
+                            *(_probability(changed.get(name)) for name in ("float_score", "score")),
                         )
                     )
     head = ("task", "tables", "seed", "row", "label", "float score", "score of the tables")
     note = f"The first {_MOST_ROWS} of {total:,}; all stand in the CSV." if total > len(rows) else ""
+    if specs and not rows:
+        note = "No test row is called otherwise than by the float model."
     text = "Test rows that the tables call otherwise than the float model. A score of 0.5 is the border."
-    if not specs:
-        return None
-    if not rows:
-        return Part("Changed decisions", "No test row is called otherwise than by the float model.")
-    return Part("Changed decisions", text, tables=(Table("Changed decisions", head, tuple(rows), 2, note),))
+    table = Table("Changed decisions", head, tuple(rows), 2, note)
+    return Part("Changed decisions", text, tables=(table,) if specs else ())
+
+
+def _probability(value: object) -> str:
+    return f"{value:.6f}" if isinstance(value, float) else number(value)
 
 
 def _dos_outside(models: Sequence[Group]) -> Part:

@@ -15,7 +15,7 @@ from lutkan.report.page import Part
 from lutkan.report.plots import Plot, Series, heat_map, scatter
 from lutkan.report.tables import Group, Table, number, over_seeds, spread
 
-__all__ = ["Point", "all_cells", "first_field", "grid", "in_words", "pareto", "plural", "series_of", "share"]
+__all__ = ["Point", "all_cells", "grid", "in_words", "pareto", "plural", "series_of", "share", "whole"]
 
 
 @dataclass(frozen=True)
@@ -72,12 +72,15 @@ def share(value: float) -> str:
     return "" if math.isnan(value) else f"{100 * value:.3g} %"
 
 
-def first_field(groups: Sequence[Group], *names: str) -> str | None:
-    """Return the first of some fields that any group has a number for."""
-    for name in names:
-        if any(group.numbers(name) for group in groups):
-            return name
-    return None
+def whole(value: float) -> str:
+    """Write a mean of integers, nothing for NaN.
+
+    Examples
+    --------
+    >>> whole(1234.0), whole(math.nan)
+    ('1,234', '')
+    """
+    return "" if math.isnan(value) else number(round(value))
 
 
 def varying(groups: Sequence[Group]) -> tuple[list[str], dict[str, Any]]:

@@ -55,7 +55,9 @@ def make_report(results: Sequence[Result], further: Sequence[Section] = (), titl
 
 
 def _of_section(part: Part, section: str) -> Part:
-    """Make the names of a part's plots unique within the report."""
+    """Make the names of a part's plots unique within the report; a part that shows nothing says so."""
+    if not (part.plots or part.tables or part.missing):
+        return replace(part, text="", missing="no cell tells of it")
     return replace(part, plots=tuple(replace(plot, name=f"{section}-{plot.name}") for plot in part.plots))
 
 
