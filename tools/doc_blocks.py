@@ -133,7 +133,8 @@ def _run_python(block: Block, folder: Path, namespace: dict[str, Any]) -> str:
     os.chdir(folder)
     try:
         with contextlib.redirect_stdout(printed):
-            exec(compile(block.text, "<page>", "exec"), namespace)
+            # A block is a program of its own: the future imports of this file do not apply to it.
+            exec(compile(block.text, "<page>", "exec", dont_inherit=True), namespace)
     finally:
         os.chdir(before)
     return printed.getvalue()

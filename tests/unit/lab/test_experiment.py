@@ -265,7 +265,7 @@ def test_a_failure_in_a_process_keeps_what_was_finished(tmp_path):
 
 
 def test_ray_with_two_workers(tmp_path):
-    pytest.importorskip("ray", reason="Ray is optional and not part of the test extra")
+    pytest.importorskip("ray", reason="needs ray")
     manifest, *cells = spread(tmp_path, "ray")
     assert manifest["ray"] is True
     assert len(cells) == 6
