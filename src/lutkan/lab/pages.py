@@ -6,13 +6,25 @@ import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from lutkan.errors import InputError
 from lutkan.lab import coldstart, oob, sweep
+from lutkan.lab.dos.page import page as dos_page
 from lutkan.lab.experiment import Run
 from lutkan.lab.results import markdown_table, microseconds
 from lutkan.lab.statistics import summarize
 
-__all__ = ["PAGES", "coldstart_page", "memory_page", "oob_page", "page", "run_markdown", "sweep_page"]
+__all__ = [
+    "PAGES",
+    "coldstart_page",
+    "memory_page",
+    "method_block",
+    "oob_page",
+    "page",
+    "run_markdown",
+    "sweep_page",
+]
 
 Rows = list[tuple[str, ...]]
 
@@ -186,6 +198,53 @@ def _ratio_rows(times: Sequence[Mapping[str, Any]]) -> Rows:
                         )
                     )
     return rows
+
+
+def method_block(run: Run) -> str:
+    """Write the figures of the page on method: how much faster a look-up is than a B-spline, and in how many bytes."""
+    times = run.select(task="time")
+    rows: Rows = [
+        ("int8 look-up, L = 16 and 64, against", "median", "from", "to", "cases"),
+    ]
+    names = [name for name in sweep.TIMED if "int8" in name]
+    for text, pairs in (
+        (
+            "the recursion an edge, numpy (the paper's)",
+            [("numpy Cox-de Boor an edge", f"numpy {name}") for name in names],
+        ),
+        (
+            "the recursion an edge, Numba (the paper's)",
+            [("numba Cox-de Boor an edge", f"LUT-KAN layout {name}") for name in names],
+        ),
+        ("one matrix product, numpy", [("numpy basis + GEMM", f"numpy {name}") for name in names]),
+        ("local support, the best in Numba", [("numba B-spline", f"numba {name}") for name in names]),
+        ("**local support, the same Numba engine**", [("numba float32", f"numba {name}") for name in names]),
+        ("**local support, the same native engine**", [("native float32", f"native {name}") for name in names]),
+    ):
+        found = []
+        for of, to in pairs:
+            cases: dict[tuple[str, int], list[float]] = {}
+            for cell in times:
+                ratio = cell["values"]["ratios"].get(f"{of} / {to}")
+                if ratio is not None:
+                    cases.setdefault((cell["params"]["net"], cell["params"]["batch"]), []).append(ratio)
+            found += [summarize(ratios).mean for ratios in cases.values()]
+        if found:
+            middle, least, most = (f"{v:.3g}x" for v in (float(np.median(found)), min(found), max(found)))
+            rows.append((text, middle, least, most, str(len(found))))
+    sizes: Rows = [("file / float32 checkpoint", *_names(cell["params"]["net"] for cell in run.cells))]
+    for kind in ("segment-int8-L16", "segment-int8-L64", *sweep.BASES):
+        row = [kind]
+        for net in sizes[0][1:]:
+            cells = [
+                cell
+                for cell in run.select(task="tables", net=net, tables=kind)
+                if cell["params"]["value"] in ("", "spline_component")
+            ]
+            values = cells[0]["values"] if cells else None
+            row.append("" if values is None else f"{values['file_bytes'] / values['checkpoint_bytes']:.2f}x")
+        sizes.append(tuple(row))
+    return f"{markdown_table(rows)}\n\n{markdown_table(sizes)}"
 
 
 def _side_rows(name: str, tables: Sequence[Mapping[str, Any]], times: Sequence[Mapping[str, Any]]) -> Rows:
@@ -492,4 +551,5 @@ PAGES: dict[str, Callable[[Run], str]] = {
     "oob": oob_page,
     "memory": memory_page,
     "coldstart": coldstart_page,
+    "dos": dos_page,
 }
