@@ -24,7 +24,7 @@ from lutkan.errors import ImportModelError
 from lutkan.ir import Activation, Affine, KANLayer, LayerNorm, Linear, Network, Select, Source, Step
 from lutkan.numerics import functions
 
-__all__ = ["network_from_module"]
+__all__ = ["ModuleImport", "import_module", "network_from_module"]
 
 F64 = NDArray[np.float64]
 
@@ -46,7 +46,8 @@ class _Site:
     family : Family or None
         Of a KAN layer.
     plain : tuple of Step or None
-        The steps of an ordinary layer. None with `family` None: a module that is not known and has parameters.
+        The steps of an ordinary layer, or of one that tells them itself. None with `family` None: a module that is not
+        known and has parameters.
     """
 
     path: str
@@ -57,6 +58,32 @@ class _Site:
     @property
     def label(self) -> str:
         return f"module {self.path or '(root)'!r} ({type(self.module).__name__})"
+
+    @property
+    def source(self) -> str:
+        """The family of a KAN layer, or empty."""
+        if self.family is not None:
+            return self.family.name
+        holds = self.plain is not None and any(isinstance(step, KANLayer) for step in self.plain)
+        return str(getattr(self.module, "family", "lutkan")) if holds else ""
+
+
+@dataclass(frozen=True, eq=False)
+class ModuleImport:
+    """An imported live module, and what its submodules became.
+
+    Attributes
+    ----------
+    network : Network
+    steps : mapping of str to tuple of Step
+        The steps of each submodule with a KAN layer, by path: the very objects in `network.steps`.
+    modules : mapping of str to torch.nn.Module
+        These submodules.
+    """
+
+    network: Network
+    steps: Mapping[str, tuple[Step, ...]]
+    modules: Mapping[str, Any]
 
 
 def network_from_module(module: Any, families: Sequence[Family], config: Mapping[str, Any] | None) -> Network:
@@ -77,6 +104,14 @@ def network_from_module(module: Any, families: Sequence[Family], config: Mapping
         No KAN layer is found, a submodule with parameters is not known, or the network that the submodules make
         answers differently from the module itself.
     """
+    return import_module(module, families, config).network
+
+
+def import_module(module: Any, families: Sequence[Family], config: Mapping[str, Any] | None) -> ModuleImport:
+    """Import a live module as `network_from_module` does, and say which submodule became which steps.
+
+    A submodule with a method `lutkan_steps` tells its steps itself (`lutkan.train`'s layers do).
+    """
     import torch
 
     module = unwrap(module)
@@ -89,7 +124,7 @@ def network_from_module(module: Any, families: Sequence[Family], config: Mapping
     checkpoint = read_checkpoint(module.state_dict())
     refuse_unsupported(checkpoint.tensors)
     sites, suspects = _sites(module, families)
-    layers = [site for site in sites if site.family is not None]
+    layers = [site for site in sites if site.source]
     if not layers:
         known = ", ".join(sorted({family.name for family in families}))
         raise ImportModelError(
@@ -107,7 +142,7 @@ def network_from_module(module: Any, families: Sequence[Family], config: Mapping
             raise _unknown(by_path[path])
 
     registered = [site.path for site in sites if site.family is not None or site.plain is not None]
-    name = "+".join(sorted({site.family.name for site in layers if site.family}))
+    name = "+".join(sorted({site.source for site in layers}))
     tried: list[tuple[float, str]] = []
     # A layer of which forward calls a method, not the layer itself, is not seen: the order of registration may hold.
     for order in [called, registered] if called and called != registered else [registered]:
@@ -119,7 +154,9 @@ def network_from_module(module: Any, families: Sequence[Family], config: Mapping
         deviation = _deviation(network.evaluate(rows), run.y)
         if deviation <= _tolerance(run) or (run.dtype == "float64" and deviation <= PARTLY_FLOAT32):
             notes += _how_it_was_checked(order, registered, by_path, run, deviation)
-            return replace(network, source=Source(name, checkpoint.sha256, tuple(defaults), tuple(notes)))
+            network = replace(network, source=Source(name, checkpoint.sha256, tuple(defaults), tuple(notes)))
+            mine = {site.path: site.module for site in layers if site.path in order}
+            return ModuleImport(network, {path: steps[path] for path in mine}, mine)
         tried.append((deviation, ""))
     raise _mismatch(module, by_path, steps, run, rows, min(tried), suspects)
 
@@ -177,6 +214,10 @@ def _sites(root: Any, families: Sequence[Family]) -> tuple[list[_Site], list[str
             for name, child in module.named_modules():
                 if child is inner:
                     yield from walk(inner, f"{path}.{name}".lstrip("."))
+            return
+        tells = getattr(module, "lutkan_steps", None)
+        if tells is not None:
+            yield _Site(path, module, plain=tuple(tells()))
             return
         names = read_checkpoint(module.state_dict()).tensors
         family = dict(find_layers(names, families)).get("")

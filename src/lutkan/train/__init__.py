@@ -1,20 +1,54 @@
 """Quantized KANs: training with quantizers in place, and the integers that come out of it. Needs PyTorch."""
 
 import importlib
+import sys
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from lutkan.errors import RuntimeUnavailableError
 
 if TYPE_CHECKING:
+    from lutkan.train.convert import coded_layers, convert, to_network
+    from lutkan.train.integer import DecisionReport, Simulation, compare_decisions, simulate
     from lutkan.train.layer import QuantKANLayer, float_mode, kan_layers
+    from lutkan.train.prepare import calibrate, from_network, prepare
+    from lutkan.train.qat import History, train
 
-__all__ = ["QuantKANLayer", "float_mode", "kan_layers"]
+__all__ = [
+    "DecisionReport",
+    "History",
+    "QuantKANLayer",
+    "Simulation",
+    "calibrate",
+    "coded_layers",
+    "compare_decisions",
+    "convert",
+    "float_mode",
+    "from_network",
+    "kan_layers",
+    "prepare",
+    "simulate",
+    "to_network",
+    "train",
+]
 
 # Names are fetched when first used: `lutkan.train` itself does not load torch.
 _HOMES = {
+    "DecisionReport": "lutkan.train.integer",
+    "History": "lutkan.train.qat",
     "QuantKANLayer": "lutkan.train.layer",
+    "Simulation": "lutkan.train.integer",
+    "calibrate": "lutkan.train.prepare",
+    "coded_layers": "lutkan.train.convert",
+    "compare_decisions": "lutkan.train.integer",
+    "convert": "lutkan.train.convert",
     "float_mode": "lutkan.train.layer",
+    "from_network": "lutkan.train.prepare",
     "kan_layers": "lutkan.train.layer",
+    "prepare": "lutkan.train.prepare",
+    "simulate": "lutkan.train.integer",
+    "to_network": "lutkan.train.convert",
+    "train": "lutkan.train.qat",
 }
 
 
@@ -35,3 +69,15 @@ def __getattr__(name: str) -> Any:
     value = getattr(module, name)
     globals()[name] = value
     return value
+
+
+class _Package(ModuleType):
+    """Keeps `prepare` and `convert` the functions: importing the modules of these names would replace them."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in _HOMES and isinstance(value, ModuleType):
+            value = getattr(value, name)
+        super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

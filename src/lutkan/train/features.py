@@ -98,7 +98,9 @@ class BasisFeatures(nn.Module):
         """Evaluate all functions: [N, in] -> [N, in, C]."""
         basis = self.basis
         if isinstance(basis, BSpline):
-            return _Spline.apply(x, self.knots, basis.degree, 0, self._repeated)  # type: ignore[no-any-return]
+            if self._repeated:
+                return _recursive(x, self.knots.to(x.dtype), basis.degree)
+            return _Spline.apply(x, self.knots, basis.degree, 0)  # type: ignore[no-any-return]
         if isinstance(basis, NamedFunction):
             return ACTIVATIONS[basis.name](x).unsqueeze(-1)
         at = x.unsqueeze(-1)
@@ -128,17 +130,20 @@ class BasisFeatures(nn.Module):
         return dense.scatter(-1, torch.stack([cell, cell + 1], -1), torch.stack([1.0 - weight, weight], -1))
 
     def derivative(self, x: Tensor, order: int) -> Tensor:
-        """Evaluate the derivative of that order of all functions: [N, in] -> [N, in, C]."""
+        """Evaluate the derivative of that order of all functions, as constants: [N, in] -> [N, in, C]."""
         if order == 0:
             return self(x)
-        if isinstance(self.basis, BSpline):
-            return _Spline.apply(x, self.knots, self.basis.degree, order, self._repeated)  # type: ignore[no-any-return]
+        if isinstance(self.basis, BSpline) and not self._repeated:
+            return _Spline.apply(x, self.knots, self.basis.degree, order)  # type: ignore[no-any-return]
         with torch.enable_grad():
-
-            def one_less(point: Tensor) -> Tensor:
-                return self.derivative(point, order - 1)
-
-            return torch.func.jvp(one_less, (x,), (torch.ones_like(x),))[1]
+            point = x.detach().requires_grad_(True)
+            values = self(point)
+            for _ in range(order):
+                # The derivative of each function, all at once: the gradient by v of the gradient with weights v.
+                v = torch.ones_like(values, requires_grad=True)
+                (weighted,) = torch.autograd.grad(values, point, v, create_graph=True)
+                (values,) = torch.autograd.grad(weighted, v, torch.ones_like(point), create_graph=True)
+        return values.detach()
 
 
 def _polynomials(x: Tensor, basis: Polynomial) -> Tensor:
@@ -182,18 +187,16 @@ class _Spline(torch.autograd.Function):
     """B-splines, or a derivative of them, at [N, in]: [N, in, C]; its gradient is itself, one order up."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, knots: Tensor, degree: int, order: int, repeated: bool) -> Tensor:
+    def forward(ctx: Any, x: Tensor, knots: Tensor, degree: int, order: int) -> Tensor:
         ctx.save_for_backward(x, knots)
-        ctx.degree, ctx.order, ctx.repeated = degree, order, repeated
-        if repeated:
-            return _recursive(x, knots.to(x.dtype), degree, order)
+        ctx.degree, ctx.order = degree, order
         return _local(x, knots, degree, order)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, None, None, None, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, None, None, None]:
         x, knots = ctx.saved_tensors
-        slope = _Spline.apply(x, knots, ctx.degree, ctx.order + 1, ctx.repeated)
-        return (grads[0] * slope).sum(-1), None, None, None, None  # type: ignore[operator]
+        slope = _Spline.apply(x, knots, ctx.degree, ctx.order + 1)
+        return (grads[0] * slope).sum(-1), None, None, None  # type: ignore[operator]
 
 
 def _local(x: Tensor, knots: Tensor, degree: int, order: int) -> Tensor:
@@ -238,24 +241,16 @@ def _local(x: Tensor, knots: Tensor, degree: int, order: int) -> Tensor:
     return torch.where(torch.isnan(x).unsqueeze(-1), x.unsqueeze(-1), dense)
 
 
-def _recursive(x: Tensor, knots: Tensor, degree: int, order: int) -> Tensor:
-    """Run Cox-de Boor over all functions, a quotient by 0 counting as 0 (pykan's rule for repeated knots)."""
+def _recursive(x: Tensor, knots: Tensor, degree: int) -> Tensor:
+    """Run Cox-de Boor over all functions; one of which a quotient has a zero-width interval is 0 (pykan's rule)."""
     at = x.unsqueeze(-1)
-
-    def inverse(width: Tensor) -> Tensor:
-        return torch.where(width > 0, 1 / width.clamp_min(1e-30), torch.zeros_like(width))
-
     values = ((at >= knots[:, :-1]) & (at < knots[:, 1:])).to(x.dtype)
     for p in range(1, degree + 1):
-        rise = inverse(knots[:, p:-1] - knots[:, : -(p + 1)])
-        fall = inverse(knots[:, p + 1 :] - knots[:, 1:-p])
-        if p <= degree - order:
-            rising, falling = (at - knots[:, : -(p + 1)]) * rise, (knots[:, p + 1 :] - at) * fall
-            values = rising * values[..., :-1] + falling * values[..., 1:]
-        else:
-            values = p * (rise * values[..., :-1] - fall * values[..., 1:])
-    if order > degree:
-        values = torch.zeros_like(values)
+        left, right = knots[:, p:-1] - knots[:, : -(p + 1)], knots[:, p + 1 :] - knots[:, 1:-p]
+        alive = (left > 0) & (right > 0)
+        rise, fall = (1.0 / torch.where(alive, width, torch.ones_like(width)) for width in (left, right))
+        rising, falling = (at - knots[:, : -(p + 1)]) * rise, (knots[:, p + 1 :] - at) * fall
+        values = (rising * values[..., :-1] + falling * values[..., 1:]) * alive
     return torch.where(torch.isnan(at), at, values)
 
 

@@ -83,15 +83,17 @@ class QuantKANLayer(nn.Module):
     """
 
     bias: nn.Parameter | None
+    active: Tensor
 
     def __init__(self, layer: KANLayer, spec: CodeSpec, *, method: str = "lsq+") -> None:
         super().__init__()
         self.name, self.spec, self.method = layer.name, spec, method
+        self.told = layer  # the last answer of `lutkan_steps`
         self.in_features, self.out_features = layer.shape
         self.names = branch_names(layer)
         self.roles: dict[str, str] = {}
         self.banks: dict[str, EdgeBank] = {}
-        self.quantizing = False
+        self.register_buffer("active", torch.tensor(False))
         self.bases = nn.ModuleDict()
         self.pre = nn.ModuleDict()
         self.coefficients = nn.ParameterDict()
@@ -155,6 +157,15 @@ class QuantKANLayer(nn.Module):
                 spec.granularity
             ]
         self.weight_quantizers[key] = weight_quantizer(self.method, rows, spec.bits, symmetric=spec.symmetric)
+
+    @property
+    def quantizing(self) -> bool:
+        """Whether the quantizers take part; kept in the state_dict."""
+        return bool(self.active)
+
+    @quantizing.setter
+    def quantizing(self, value: bool) -> None:
+        self.active.fill_(value)
 
     def branch_spec(self, name: str) -> BranchSpec:
         """Return what the spec says of a branch."""
@@ -334,6 +345,11 @@ class QuantKANLayer(nn.Module):
             branches.append(Branch(EdgeBank(bank.basis, weight, None, bank.role), pre))
         return KANLayer(self.name, tuple(branches), None if self.bias is None else _float64(self.bias))
 
+    def lutkan_steps(self) -> tuple[KANLayer, ...]:
+        """Tell the importer what this layer is without quantizers."""
+        self.told = self.to_layer()
+        return (self.told,)
+
     @contextmanager
     def _switched(self, quantizing: bool) -> Iterator[None]:
         before, self.quantizing = self.quantizing, quantizing
@@ -341,14 +357,6 @@ class QuantKANLayer(nn.Module):
             yield
         finally:
             self.quantizing = before
-
-    def get_extra_state(self) -> dict[str, bool]:
-        """Return what a state_dict holds beside tensors: whether the quantizers take part."""
-        return {"quantizing": self.quantizing}
-
-    def set_extra_state(self, state: Mapping[str, bool]) -> None:
-        """Take what a state_dict holds beside tensors."""
-        self.quantizing = bool(state["quantizing"])
 
     def extra_repr(self) -> str:
         """Describe the layer in `print(model)`."""

@@ -448,8 +448,9 @@ class DSQWeight(WeightQuantizer):
         least, most = w.amin(dim=1, keepdim=True).clamp_max(0), w.amax(dim=1, keepdim=True).clamp_min(0)
         self.step.copy_(((most - least) / self.levels).clamp_min(_TINY))
         self.zero.copy_((-least / self.step).round())
-        if self.bits == 8:
-            self.zero.clamp_(127, 127)
+        if self.bits == 8:  # the integer kernels take -127 to 127
+            self.zero.fill_(127.0)
+            self.step.copy_((torch.maximum(most, -least) / 127.0).clamp_min(_TINY))
 
     def forward(self, w: Tensor) -> Tensor:
         step = self.step.abs().clamp_min(_TINY)
