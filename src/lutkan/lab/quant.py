@@ -382,7 +382,7 @@ def _speed(
     )
     after = _least_seconds(lambda: one.predict(X)) / _least_seconds(lambda: whole.predict(X))
     return {
-        "runtime": model.runtime,
+        "runtime": model.info()["runtime"],
         "artifact_seconds_a_row": ours,
         "float_seconds_a_row": upstream,
         "speed_ratio": upstream / ours,

@@ -96,6 +96,12 @@ def _quantize_module(
         network = import_module(model, families_named(None), None).network
     done = quantize_network(network, spec, method=method, calibration=calibration, seed=seed, progress=progress)
     for index, quantized in enumerate(done.layers):
+        if code_spec(done.spec, index, quantized.layer.name).scaler is not None:
+            raise SpecError(
+                f"layer {quantized.layer.name}: scaler = ... on a torch model, whose edge scales are folded in",
+                "scaler=None",
+                "pass lutkan.import_model(model)",
+            )
         layer = next(layer for layer in mine if layer.told is quantized.layer)
         layer.method = str(done.info["method"])
         layer.spec = code_spec(done.spec, index, quantized.layer.name)
@@ -129,9 +135,6 @@ def _hand_over(layer: QuantKANLayer, quantized: QuantizedLayer) -> None:
             )
         if branch.grid is not None:
             layer.branch_quantizers[name] = fixed(branch.grid)
-        if name in layer.scalers:  # its codes are multiplied in
-            del layer.scalers[name]
-            layer.weight_quantizers.pop(f"{name}_scaler")
         weights[name] = torch.tensor(branch.weights, dtype=like.dtype)
         if branch.codes is None:
             if name in layer.weight_quantizers:
