@@ -217,7 +217,7 @@ def plan_cells(
         raise InputError(f"batches {list(batches)}", "positive numbers of rows")
     for spec in specs:
         resolve_spec(spec)
-    cells = []
+    cells, timings = [], []
     for source in study.sources:
         nsl_kdd = kind_of(Path(source.path)) == "nsl-kdd"
         for attack in tuple(attacks) or (("neptune", "dos") if nsl_kdd else ("dos",)):
@@ -225,8 +225,8 @@ def plan_cells(
             for seed in seeds:
                 cells.append(Cell("model", source.name, attack, seed))
                 cells += [Cell("spec", source.name, attack, seed, spec=spec) for spec in specs]
-            cells += [Cell("timing", source.name, attack, seeds[0], batch=batch) for batch in batches]
-    return cells
+            timings += [Cell("timing", source.name, attack, seeds[0], batch=batch) for batch in batches]
+    return cells + timings
 
 
 def run(
