@@ -182,12 +182,47 @@ def dos_cells() -> list[dict[str, Any]]:
     return found
 
 
+def quant_cells() -> list[dict[str, Any]]:
+    found = []
+    for family in ("efficient-kan", "fast-kan"):
+        common = {"data": "digits", "family": family}
+        for seed in (0, 1):
+            values = {"accuracy": 97.5 + seed, "checkpoint_bytes": 190000, "seconds": 2.0}
+            found.append(cell({**common, "seed": seed, "row": "float", "kind": "float", "method": "float"}, values))
+            for row, lost, size in (("w8a8", 0.1, 50000), ("w4a4", 1.5, 27000), ("w2a2", 30.0, 15000)):
+                for kind, method in (("ptq", "quantkan-uniform"), ("ptq", "auto"), ("qat", "lsq")):
+                    drop = lost * (3 if method == "quantkan-uniform" else 1)
+                    values = {
+                        "accuracy": 97.5 + seed - drop,
+                        "drop": drop,
+                        "decision_difference": 0.0011,
+                        "file_bytes": size,
+                        "checkpoint_bytes": 190000,
+                        "seconds": 0.5,
+                    }
+                    found.append(cell({**common, "seed": seed, "row": row, "kind": kind, "method": method}, values))
+        sensitivity = {
+            "parts": [["layers.0", "input"], ["layers.0", "spline"], ["layers.1", "base"]],
+            "bits": [8, 4, 2],
+            "accuracy": [[0.97, 0.96, 0.5]] * 3,
+            "output_error": [[1e-3, 2e-2, 0.6], [1e-3, 3e-2, 0.7], [2e-3, 4e-2, 0.8]],
+            "divergence": [[1e-6, 1e-4, 0.1]] * 3,
+            "reference": 0.975,
+        }
+        params = {**common, "seed": 0, "row": "", "kind": "sensitivity", "method": ""}
+        found.append(cell(params, sensitivity))
+        params = {**common, "seed": 0, "row": "speed", "kind": "speed", "method": "auto"}
+        found.append(cell(params, {"speed_ratio": 40.0, "size_ratio": 7.5, "runtime": "native"}))
+    return found
+
+
 CELLS: dict[str, Callable[[], list[dict[str, Any]]]] = {
     "sweep": sweep_cells,
     "oob": oob_cells,
     "memory": memory_cells,
     "coldstart": coldstart_cells,
     "dos": dos_cells,
+    "quant": quant_cells,
 }
 
 

@@ -10,7 +10,7 @@ import pytest
 import lutkan
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
-NEEDS = {"how-to/import-your-model.md": ("torch", "sklearn")}
+NEEDS = {"how-to/import-your-model.md": ("torch", "sklearn"), "how-to/report.md": ("matplotlib", "jinja2")}
 PAGES = sorted(str(page.relative_to(DOCS)) for page in (DOCS / "tutorial.md", *(DOCS / "how-to").glob("*.md")))
 
 

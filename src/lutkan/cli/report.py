@@ -15,6 +15,7 @@ from lutkan.cli.terminal import count, print_json, working, wrapped
 from lutkan.errors import InputError
 from lutkan.report.load import Result, read_results
 from lutkan.report.page import Report, html, markdown_page
+from lutkan.report.parts import plural
 from lutkan.report.sections import edge_section, make_report
 from lutkan.report.tables import csv_text
 
@@ -101,8 +102,9 @@ def report(
         print_json(_told(page, written))
         return
     for path, size in written:
-        shown = f"{len(page.plots)} plots, " if path.suffix == ".html" else ""
-        what = f"{sum(len(one.cells) for one in read)} cells" if path.suffix == ".csv" else f"{len(page.tables)} tables"
+        shown = f"{plural(len(page.plots), 'plot')}, " if path.suffix == ".html" else ""
+        cells = sum(len(one.cells) for one in read)
+        what = plural(cells, "cell") if path.suffix == ".csv" else plural(len(page.tables), "table")
         print(f"{path}: {shown}{what}, {count(size)} bytes")
     if page.missing and any(path.suffix != ".csv" for path in outputs):
         print("not in it")

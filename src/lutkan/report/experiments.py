@@ -486,7 +486,152 @@ def _coldstart(result: Result) -> Sequence[Part | None]:
 
 
 def _quant(result: Result) -> Sequence[Part | None]:
-    return [all_cells(result.cells)]
+    groups = over_seeds(result.cells)
+    methods = [one for one in groups if one.params.get("kind") in ("float", "ptq", "qat")]
+    return [
+        _quant_maps(methods),
+        _quant_front(methods),
+        _quant_table(methods),
+        _sensitivity(groups),
+        _quant_speed(groups),
+    ]
+
+
+def _method(one: Group) -> str:
+    name = str(one.params.get("method"))
+    return {"quantkan-uniform": "QuantKAN preset (ours)"}.get(name, name)
+
+
+def _quant_maps(groups: Sequence[Group]) -> Part:
+    plots: list[Plot] = []
+    means = [one.mean("accuracy") for one in groups if one.numbers("accuracy")]
+    limits = (max(min(means), 100.0 / 10), max(means)) if means else None
+    for (data, family), mine in group(groups, "data", "family").items():
+        fields = {
+            (_method(one), str(one.params.get("row"))): one.mean("accuracy")
+            for one in mine
+            if one.params.get("kind") != "float"
+        }
+        floats = [one.mean("accuracy") for one in mine if one.params.get("kind") == "float"]
+        drawn = grid(
+            f"accuracy-{data}-{family}",
+            f"{data}, {family}",
+            fields,
+            limits=limits,
+            write="{:.1f}".format,
+            column_label="bits of weights and inputs",
+            caption=f"Float: {floats[0]:.2f} %." if floats and math.isfinite(floats[0]) else "",
+        )
+        if drawn is not None:
+            plots.append(drawn)
+    text = "Percent of right decisions of the integer artifact, mean over seeds. All maps share their colours."
+    missing = "" if plots else "no cell holds the accuracy of a quantized network"
+    return Part("Accuracy by method and bits", text, tuple(plots), missing=missing)
+
+
+def _quant_front(groups: Sequence[Group]) -> Part:
+    plots: list[Plot] = []
+    missing: list[str] = []
+    kinds = {"ptq": "after training", "qat": "in training"}
+    for (data, family), mine in group(groups, "data", "family").items():
+        points = [
+            Point(
+                kinds.get(str(one.params.get("kind")), "float"),
+                f"{_method(one)} {one.params.get('row')}",
+                100.0 - one.mean("accuracy"),
+                one.mean("file_bytes" if one.numbers("file_bytes") else "checkpoint_bytes"),
+            )
+            for one in mine
+        ]
+        drawn, lacking = pareto(
+            f"pareto-{data}-{family}",
+            f"{data}, {family}",
+            points,
+            coordinates=("nbytes",),
+            error="wrong decisions (%)",
+            nbytes="file bytes",
+        )
+        plots += drawn
+        missing += [f"{data}, {family}: {text}" for text in lacking]
+    return Part("Accuracy and size", "", tuple(plots), missing="; ".join(missing))
+
+
+def _quant_table(groups: Sequence[Group]) -> Part:
+    rows = [
+        (
+            f"{one.params.get('data')}, {one.params.get('family')}",
+            str(one.params.get("row")),
+            str(one.params.get("kind")),
+            _method(one),
+            spread(one.summary("accuracy"), "{:.2f}".format),
+            spread(one.summary("drop"), "{:+.2f}".format),
+            _interval(one, "drop"),
+            share(one.mean("decision_difference")),
+            whole(one.mean("file_bytes" if one.numbers("file_bytes") else "checkpoint_bytes")),
+            number(one.mean("seconds")),
+            str(len(one.cells)),
+        )
+        for one in groups
+    ]
+    head = (
+        "network", "bits", "kind", "method", "accuracy (%)", "drop (points)", "95 % interval",
+        "integers decide otherwise", "bytes", "seconds", "seeds",
+    )  # fmt: skip
+    note = (
+        "The drop is paired with the float network of the same seed. QuantKAN preset (ours): our re-implementation of "
+        "its uniform preset."
+    )
+    return Part("Methods", tables=(Table("Methods", head, tuple(rows), 4, note),) if rows else ())
+
+
+def _sensitivity(groups: Sequence[Group]) -> Part:
+    """Show what quantizing one part of a network alone costs, wherever a cell tells it."""
+    plots: list[Plot] = []
+    rows = []
+    for one in groups:
+        found = [_sensitivity_fields(cell) for cell in one.cells]
+        fields: dict[tuple[str, str], list[tuple[float, float]]] = {}
+        for cell_fields in found:
+            for key, value in cell_fields.items():
+                fields.setdefault(key, []).append(value)
+        if not fields:
+            continue
+        label = ", ".join(str(one.params[name]) for name in ("data", "family", "net", "method") if one.params.get(name))
+        means = {key: np.mean(values, axis=0) for key, values in fields.items()}
+        drawn = grid(
+            f"sensitivity-{label}",
+            label or "network",
+            {key: float(value[1]) for key, value in means.items()},
+            logarithmic=True,
+            caption="Root mean squared change of the outputs, over their standard deviation.",
+        )
+        if drawn is not None:
+            plots.append(drawn)
+        rows += [(label, *key, number(float(value[0])), number(float(value[1]))) for key, value in means.items()]
+    head = ("network", "part", "bits", "accuracy", "output error")
+    text = "Each part of a network quantized alone, all others in floating point."
+    missing = "" if plots else "no cell tells the sensitivity of layers to bits"
+    table = Table("Sensitivity", head, tuple(rows), 3)
+    return Part("Sensitivity", text if plots else "", tuple(plots), (table,) if rows else (), missing)
+
+
+def _sensitivity_fields(cell: Cell) -> dict[tuple[str, str], tuple[float, float]]:
+    """Return (accuracy, output error) by part and bits."""
+    found = cell.values.get("sensitivity", cell.values)
+    if not isinstance(found, dict) or not {"parts", "bits", "accuracy", "output_error"} <= set(found):
+        return {}
+    bits = [f"{bits} bits" for bits in found["bits"]]
+    return {
+        (" ".join(map(str, part)), column): (accuracy[n], error[n])
+        for part, accuracy, error in zip(found["parts"], found["accuracy"], found["output_error"], strict=True)
+        for n, column in enumerate(bits)
+    }
+
+
+def _quant_speed(groups: Sequence[Group]) -> Part:
+    cells = [cell for one in groups for cell in one.cells if one.params.get("kind") == "speed"]
+    title = "Size and speed against float"
+    return all_cells(cells, title) or Part(title)
 
 
 # ----------------------------------------------------------------------------------------------------------- dos

@@ -167,7 +167,7 @@ def _read_lines(path: Path, text: str) -> Result:
     if manifest is None:
         raise InputError(f"{path}: holds no manifest", 'a first line {"kind": "manifest", ...}', _FIX)
     if repeated:
-        notes.append(f"{repeated} cells come up more than once; the last of each counts.")
+        notes.append(f"{repeated} cells were measured again; the last measurement of each counts.")
     if not cells:
         notes.append("The file holds a manifest and no finished cell.")
     told = {key: value for key, value in manifest.items() if key != "kind"}

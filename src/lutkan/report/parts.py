@@ -18,6 +18,10 @@ from lutkan.report.tables import Group, Table, number, over_seeds, spread
 __all__ = ["Point", "all_cells", "grid", "in_words", "pareto", "plural", "series_of", "share", "whole"]
 
 
+# Characters of a text in a table; the CSV holds all of it.
+_LONGEST = 48
+
+
 @dataclass(frozen=True)
 class Point:
     """One candidate of a Pareto plot; NaN for what was not measured.
@@ -110,8 +114,8 @@ def all_cells(cells: Sequence[Cell], title: str = "All cells", without: Sequence
     fields = []
     for cell in cells:
         for name, value in flat(cell.values).items():
-            # Lists and long texts are for the CSV.
-            short = isinstance(value, int | float) or (isinstance(value, str) and len(value) <= 24 and value[:1] != "[")
+            # Lists are for the CSV.
+            short = isinstance(value, int | float) or (isinstance(value, str) and value != "" and value[:1] != "[")
             if short and name.partition(".")[0] not in without and name not in without and name not in fields:
                 fields.append(name)
     rows = []
@@ -133,10 +137,9 @@ def _parameter(value: object) -> str:
 
 def _value(group: Group, field: str) -> str:
     values = [flat(cell.values).get(field) for cell in group.cells]
-    if all(value == values[0] for value in values):
-        return number(values[0])
-    found = group.summary(field)
-    return number(values[0]) if found is None else spread(found)
+    found = None if all(value == values[0] for value in values) else group.summary(field)
+    text = number(values[0]) if found is None else spread(found)
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
 
 
 def series_of(points: Sequence[Point], coordinate: str) -> list[Series]:

@@ -328,6 +328,9 @@ def bars(
         axes.set_ylim(len(rows) - 0.4, -0.6)
         if logarithmic:
             axes.set_xscale("log")
+            # Bars begin at a power of ten, so that their lengths compare from page to page.
+            if (left > 0).any():
+                axes.set_xlim(left=10.0 ** np.floor(np.log10(left[left > 0].min()) - 1e-9))
             _logarithmic(axes.xaxis)
         else:
             axes.xaxis.set_major_formatter(lambda value, _: readable(value))
@@ -529,11 +532,9 @@ _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def _power(value: float, _position: object = None) -> str:
-    """Write a tick of a logarithmic axis as 10⁻³, others in a few characters."""
+    """Write a power of ten as 10⁻³, from 1 to 100 as it is."""
     exponent = round(np.log10(value)) if value > 0 else 0
-    if value > 0 and np.isclose(value, 10.0**exponent):
-        return f"{value:g}" if 0 <= exponent <= 2 else f"10{str(exponent).translate(_SUPERSCRIPTS)}"
-    return readable(value)
+    return f"{value:g}" if 0 <= exponent <= 2 else f"10{str(exponent).translate(_SUPERSCRIPTS)}"
 
 
 def _logarithmic(axis: Any) -> None:
@@ -543,7 +544,7 @@ def _logarithmic(axis: Any) -> None:
     low, high = axis.get_view_interval()
     short = high / low < 30 if low > 0 else False
     axis.set_major_locator(LogLocator(base=10.0, subs=(1.0, 2.0, 5.0) if short else (1.0,), numticks=7))
-    axis.set_major_formatter(_power)
+    axis.set_major_formatter((lambda value, _: readable(value)) if short else _power)
     axis.set_minor_formatter(NullFormatter())
 
 

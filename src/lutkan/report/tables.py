@@ -128,7 +128,7 @@ def spread(found: Summary | None, write: Callable[[float], str] = number) -> str
     """
     if found is None:
         return ""
-    return write(found.mean) if found.count < 2 else f"{write(found.mean)} ± {write(found.std)}"
+    return write(found.mean) if found.count < 2 else f"{write(found.mean)} ± {write(found.std).lstrip('+')}"
 
 
 def markdown(table: Table) -> str:

@@ -108,7 +108,7 @@ def test_of_cells_that_come_up_twice_the_last_counts(tmp_path):
     lines = [manifest("oob"), cell({"a": 1}, {"y": 1}), cell({"a": 2}, {"y": 2}), cell({"a": 1}, {"y": 3})]
     found = read_results(write_lines(tmp_path / "r.jsonl", lines))
     assert [one.values["y"] for one in found.cells] == [3, 2]
-    assert found.notes == ("1 cells come up more than once; the last of each counts.",)
+    assert found.notes == ("1 cells were measured again; the last measurement of each counts.",)
 
 
 def test_frozen_benchmarks_are_read():
