@@ -15,12 +15,15 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from lutkan.lab.experiment import read_run
-from lutkan.lab.pages import PAGES
+from lutkan.lab.pages import PAGES, method_block
 from lutkan.lab.pages import page as lab_page
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results"
 FOLDER = HERE.parent / "docs" / "benchmarks"
+METHOD = HERE.parent / "docs" / "explanation" / "method.md"
+BEGIN = "<!-- from benchmarks/results/sweep.jsonl, by benchmarks/pages.py -->"
+END = "<!-- end -->"
 
 
 def _accuracy() -> str:
@@ -48,16 +51,26 @@ def _lab(name: str) -> Callable[[], str]:
     return lambda: lab_page(read_run(RESULTS / f"{name}.jsonl"))
 
 
-def pages() -> Iterator[tuple[str, Callable[[], str]]]:
-    """Yield the name of every page whose results are frozen, and what writes its text."""
+def _method() -> str:
+    """Return the page on method with the figures of the sweep put between its two marks."""
+    text, block = METHOD.read_text(encoding="utf-8"), method_block(read_run(RESULTS / "sweep.jsonl"))
+    before, _, rest = text.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    return f"{before}{BEGIN}\n\n{block}\n\n{END}{after}"
+
+
+def pages() -> Iterator[tuple[Path, Callable[[], str]]]:
+    """Yield every page whose results are frozen, and what writes its text."""
     for name, make in (("accuracy", _accuracy), ("bounds", _bounds)):
         if (RESULTS / f"{name}.json").is_file():
-            yield name, make
+            yield FOLDER / f"{name}.md", make
     for path in sorted(RESULTS.glob("engine-*.json"))[:1]:
-        yield "engine", _engine(path)
+        yield FOLDER / "engine.md", _engine(path)
     for name in PAGES:
         if (RESULTS / f"{name}.jsonl").is_file():
-            yield name, _lab(name)
+            yield FOLDER / f"{name}.md", _lab(name)
+    if (RESULTS / "sweep.jsonl").is_file():
+        yield METHOD, _method
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -67,13 +80,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     sys.path.insert(0, str(HERE))
     stale = []
-    for name, make in pages():
-        target, text = FOLDER / f"{name}.md", make()
-        if target.is_file() and target.read_text(encoding="utf-8") == text:
+    for path, make in pages():
+        text = make()
+        if path.is_file() and path.read_text(encoding="utf-8") == text:
             continue
-        stale.append(name)
+        stale.append(path.name)
         if not options.check:
-            target.write_text(text, encoding="utf-8")
+            path.write_text(text, encoding="utf-8")
     print("\n".join(f"{'differs' if options.check else 'wrote'}: {name}" for name in stale) or "all pages are current")
     return int(options.check and bool(stale))
 

@@ -15,6 +15,7 @@ import importlib
 import importlib.util
 import itertools
 import json
+import logging
 import multiprocessing
 import os
 import shlex
@@ -134,7 +135,7 @@ def run_experiment(
             "kind": "manifest",
             "experiment": name,
             "format_version": FORMAT_VERSION,
-            "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+            "command": _command(),
             "date": _now(),
             "machine": fingerprint(),
             "pinned": pinned,
@@ -283,6 +284,11 @@ def _plain(value: Any) -> Any:
     return value.tolist() if isinstance(value, (np.generic, np.ndarray)) else value
 
 
+def _command() -> str:
+    program = Path(sys.argv[0]).name
+    return shlex.join(["lutkan" if program == "__main__.py" else program, *sys.argv[1:]])
+
+
 def _now() -> str:
     return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
 
@@ -340,7 +346,7 @@ def _on_ray(cells: Sequence[Any], one: Callable[[Any], Finished], workers: int) 
     mine = not ray.is_initialized()
     if mine:
         where = {} if os.environ.get("RAY_ADDRESS") else {"num_cpus": workers, "include_dashboard": False}
-        ray.init(log_to_driver=False, **where)
+        ray.init(log_to_driver=False, logging_level=logging.ERROR, **where)
     try:
 
         def work(cell: Any) -> Finished:
