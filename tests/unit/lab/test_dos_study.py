@@ -239,10 +239,13 @@ def test_the_page_shows_every_task_and_figure(finished):
     for cell in run_.select(part="model"):
         assert {f"{cell['values'][name]:.5f}" for name in ("accuracy", "precision", "recall", "f1", "auc")} <= found
     for cell in run_.select(part="spec"):
-        assert {f"{cell['values']['f1']:.5f}", f"{-cell['values']['f1_lost']:+.5f}"} <= found
+        lost = cell["values"]["f1_lost"]
+        assert {f"{cell['values']['f1']:.5f}", f"{-lost:+.5f}" if lost else "0"} <= found
         for one in cell["values"]["changed"]:
             assert f"{one['float_score']:.4f}" in found
     assert "No training row has the labels apache2" in text
+    assert "**NSL-KDD**" in text
+    assert "sample in the schema" not in text
 
 
 def test_bars_are_judged(finished):

@@ -26,21 +26,31 @@ every changed decision is listed.
 """
 _BELOW = """
 One decision moves F1 by about {step}, so the first bar leaves room for a handful of decisions where the test side is
-large, and for none where it has a few hundred rows.
+large, and for hardly any where it has a few hundred rows.
 """
-_METHOD = """
-**Data.** NSL-KDD (Tavallaee, Bagheri, Lu, Ghorbani 2009) with the split that it is published with, KDDTest+ whole and
-the 20 % of KDDTrain+. The sample in the schema of CICIDS2017 (Sharafaldin, Lashkari, Ghorbani 2018) merges several DoS
-tools into one class and holds few flows: it shows that the way works on flows of CICFlowMeter, and is **not** the task
-of DoS Hulk against BENIGN. That one runs with the original Wednesday file: `lutkan lab dos
-Wednesday-workingHours.pcap_ISCX.csv --attack "DoS Hulk" --protocol paper`. Both came as copies without a licence of
-their own, so no row of them is kept here, only counts, row numbers and scores.
-
+_NSL_KDD = """
+**NSL-KDD** (Tavallaee, Bagheri, Lu, Ghorbani 2009) keeps the split that it is published with: the training file
+that is named above, and KDDTest+ whole, except for the classes that a task leaves out. No row of it is kept among
+the results, only counts, row numbers and scores.
+"""
+_SAMPLE = """
+**The sample in the schema of CICIDS2017** (Sharafaldin, Lashkari, Ghorbani 2018) merges several DoS tools into one
+class and holds few flows: it shows that the way works on flows of CICFlowMeter, and is **not** the task of DoS Hulk
+against BENIGN. That one runs with the original Wednesday file: `lutkan lab dos Wednesday-workingHours.pcap_ISCX.csv
+--attack "DoS Hulk" --protocol paper`. No row of the sample is kept here either.
+"""
+_CLEAN = """
 **Cleaning.** Rows with NaN or infinities are left out. Of equal rows the first stays; a test file that is published as
 such stays whole, and training rows that equal one of its rows once scaled are left out instead. Features are
 `sign(x) log(1 + |x|)`, scaled to [-1, 1] by the smallest and largest of the training side; words become a column each;
 columns that are constant on the training side are left out.
-
+"""
+_PAPER = """
+**Cleaning** as in the study of DoS Hulk (arXiv 2601.08044, the revision of its code): as many normal rows as attacks,
+drawn from the seed, equal rows and all; what is not finite takes the median, values are clipped at three interquartile
+ranges beyond the quartiles and standardised, all fitted on the training side.
+"""
+_METHOD = """
 **Network.** {widths}; G = 5 intervals on [-1, 1], k = 3, a SiLU base; the tensors that pykan saves. {training} on
 binary cross-entropy. The threshold is never tuned.
 
@@ -147,7 +157,7 @@ def _bars(run: Run, tasks: Sequence[tuple[str, str]]) -> str:
                 if values is None:
                     cells.append("not measured")
                 elif spec == "int8":
-                    cells.append(f"{-values['f1_lost']:+.5f}")
+                    cells.append(_signed(-values["f1_lost"]))
                     met.append(abs(values["f1_lost"]) <= MOST_F1_LOST + _ROUNDING)
                 else:
                     cells.append(f"{values['changed_decisions']} of {count:,}")
@@ -155,6 +165,17 @@ def _bars(run: Run, tasks: Sequence[tuple[str, str]]) -> str:
             verdict = "not measured" if not met else ("**met**" if all(met) else "**not met**")
             rows.append((words, f"{data}, {attack}", *cells, verdict))
     return _table(rows)
+
+
+def _signed(value: float) -> str:
+    """Write a difference of two F1 scores.
+
+    Examples
+    --------
+    >>> _signed(-0.0), _signed(-0.00011)
+    ('0', '-0.00011')
+    """
+    return f"{value:+.5f}" if value else "0"
 
 
 def _one_decision(run: Run, tasks: Sequence[tuple[str, str]]) -> str:
@@ -275,7 +296,7 @@ def _spec_table(run: Run, data: str, attack: str) -> str:
                 spec,
                 ", ".join(str(values["changed_decisions"]) for values in cells),
                 ", ".join(f"{values['f1']:.5f}" for values in cells),
-                ", ".join(f"{-values['f1_lost']:+.5f}" for values in cells),
+                ", ".join(_signed(-values["f1_lost"]) for values in cells),
                 f"{100 * sum(values['mean_error'] for values in cells) / len(cells) / spread:.4f} %",
                 f"{100 * max(values['max_error'] for values in cells) / spread:.3f} %",
                 f"{size:,}",
@@ -372,17 +393,23 @@ def _speed(values: dict[str, Any]) -> list[str]:
 
 def _method(run: Run, tasks: Sequence[tuple[str, str]]) -> str:
     parameters = run.manifest["parameters"]
+    files = {name.lower() for names in parameters["data"].values() for name in names}
+    about = [_NSL_KDD] if any(name.startswith("kddt") for name in files) else []
+    about += [_SAMPLE] if any(name.startswith("cicids2017_sample") for name in files) else []
+    about.append(_CLEAN if parameters["protocol"] == "clean" else _PAPER)
     recipe = parameters["recipe"]
     widths = ", ".join(
         "-".join(map(str, _models(run, *task)[0]["widths"])) + f" for {task[0]} {task[1]}" for task in tasks
     )
     schedule = ", a cosine schedule" if recipe["cosine"] else ""
     batch = f"batches of {recipe['batch']}" if recipe["batch"] else "all rows at once"
+    method = "AdamW" if recipe["weight_decay"] else "Adam"
     training = (
-        f"AdamW, {recipe['learning_rate']:g}, weight decay {recipe['weight_decay']:g}{schedule}, {batch}, "
-        f"{recipe['epochs']} epochs and {recipe['steps']} steps at least,"
+        f"{method}, {recipe['learning_rate']:g}, weight decay {recipe['weight_decay']:g}{schedule}, {batch}, "
+        f"{recipe['epochs']} epochs{f' and {steps} steps at least' if (steps := recipe['steps']) else ''},"
     )
-    return _METHOD.format(widths=widths, training=training, calibration=parameters["calibration_rows"])
+    rest = _METHOD.format(widths=widths, training=training, calibration=parameters["calibration_rows"])
+    return "\n".join([*about, rest])
 
 
 def _machine(run: Run) -> list[str]:
