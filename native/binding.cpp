@@ -95,6 +95,10 @@ class Network {
         op.function = static_cast<int32_t>(integer(d, "function"));
         op.live_in = count(d, "live_in");
         op.live_out = count(d, "live_out");
+        op.multipliers = array<int32_t>(d, "multipliers");
+        op.totals = array<int64_t>(d, "totals");
+        op.code_shift = count(d, "code_shift");
+        op.top_code = count(d, "top_code");
         nb::list list = nb::cast<nb::list>(d["branches"]);
         std::vector<lk_branch> branches;
         for (nb::handle item : list) {
@@ -152,6 +156,8 @@ class Network {
         t.at.block = t.block;
         t.at.words = t.groups * (t.wide ? 2 : 1);
         t.at.weights = array<uint32_t>(d, "weights");
+        t.at.first = array<uint32_t>(d, "first");
+        t.at.stride = count(d, "stride");
         t.dense = kernels_->dense8 == nullptr ? nullptr : array<int8_t>(d, "dense");
         t.dense_tiles = count(d, "dense_tiles");
         t.dense_stride = count(d, "dense_stride");
@@ -161,6 +167,9 @@ class Network {
         t.dense_at = t.at;
         t.dense_at.base = array<uint32_t>(d, "no_base");
         t.dense_at.block = 1;
+        t.dense_at.first = nullptr;
+        t.dense_at.words = t.kind == LK_TABLE_CODE_ROWS ? t.depth / 4 : t.at.words;
+        t.dense_at.weights = t.kind == LK_TABLE_CODE_ROWS ? array<uint32_t>(d, "dense_weights") : t.at.weights;
         t.degree = count(d, "degree");
         t.linear = static_cast<int32_t>(integer(d, "linear"));
         t.factor = number(d, "factor");

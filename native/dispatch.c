@@ -8,6 +8,7 @@
 #include "dense8/dense8.h"
 #include "encode/encode.h"
 #include "float32/float32.h"
+#include "requantize/requantize.h"
 #include "segment/segment.h"
 
 #include <string.h>
@@ -34,6 +35,8 @@
         .layer_norm = lk_layer_norm_##isa, .add_products = lk_add_products_##isa, .add_scaled = lk_add_scaled_##isa,   \
         .add_bias = lk_add_bias_##isa, .has_nan = lk_has_nan_##isa, .segment = lk_segment_##isa,                     \
         .segment_nearest = lk_segment_nearest_##isa, .encode = lk_encode_##isa, .basis8 = lk_basis8_##narrow,        \
+        .encode_codes = lk_encode_codes_##isa, .requantize8 = lk_requantize8_##isa,                                   \
+        .requantize16 = lk_requantize16_##isa, .give_codes = lk_give_codes_##isa,                                     \
         .locate = lk_locate_##isa, .codes = lk_codes_##isa, .outside = lk_outside_##isa, .spread8 = spread, .encode_dense = bytes,              \
         .dense8 = dense, .basis16 = lk_basis16_##isa, .finish8 = lk_finish8_##narrow,             \
         .finish16 = lk_finish16_##isa                                                                                \

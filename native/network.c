@@ -15,19 +15,21 @@ static size_t aligned(size_t bytes) { return (bytes + 63) / 64 * 64; }
 
 /* Sizes of the working memory: rows of features (three of them), sums, encodings, integer sums. */
 typedef struct sizes {
-    size_t width, sums, codes, words, acc, dense;
+    size_t width, sums, codes, words, acc, dense, totals;
 } sizes;
 
 static void grow(sizes *need, const lk_op *ops, size_t n_ops) {
     for (size_t k = 0; k < n_ops; ++k) {
         const lk_op *op = &ops[k];
         need->width = MAX(need->width, MAX((size_t)op->n_in, (size_t)op->n_out));
+        if (op->multipliers != NULL) need->totals = MAX(need->totals, (size_t)op->branches[0].table.pad);
         for (size_t b = 0; b < op->n_branches; ++b) {
             const lk_table *table = &op->branches[b].table;
             need->sums = MAX(need->sums, (size_t)table->pad);
             need->codes = MAX(need->codes, MAX((size_t)table->units, (size_t)table->inputs));
             const size_t words = (size_t)table->units * table->groups * (table->wide ? 2 : 1);
             need->words = MAX(need->words, MAX(words, (size_t)table->inputs));
+            if (table->kind == LK_TABLE_SEGMENT) need->acc = MAX(need->acc, (size_t)table->inputs * sizeof(float));
             if (table->packed != NULL) need->acc = MAX(need->acc, (size_t)table->pad * (table->wide ? 8 : 4));
             if (table->dense != NULL) need->dense = MAX(need->dense, (size_t)table->dense_stride);
             grow(need, op->branches[b].pre, op->branches[b].n_pre);
@@ -36,7 +38,7 @@ static void grow(sizes *need, const lk_op *ops, size_t n_ops) {
 }
 
 static sizes sizes_of(const lk_network *network) {
-    sizes need = {padded(MAX(network->n_in, network->n_out)), LK_PAD, LK_PAD, LK_PAD, LK_PAD * 8, 0};
+    sizes need = {padded(MAX(network->n_in, network->n_out)), LK_PAD, LK_PAD, LK_PAD, LK_PAD * 8, 0, 0};
     grow(&need, network->ops, network->n_ops);
     need.width = padded(need.width);
     return need;
@@ -46,7 +48,8 @@ static sizes sizes_of(const lk_network *network) {
  * or too few for it. */
 static size_t pass_of(const sizes *need) {
     const size_t row = 3 * need->width * sizeof(float) + need->sums * sizeof(float) +
-                       (need->codes + need->words) * sizeof(uint32_t) + need->acc + need->dense;
+                       (need->codes + need->words) * sizeof(uint32_t) + need->acc + need->dense +
+                       need->totals * sizeof(int64_t);
     const size_t fitting = LK_MEMORY / row;
     if (fitting >= LK_ROWS) return LK_ROWS;
     if (fitting >= 16) return fitting / 16 * 16;
@@ -62,6 +65,7 @@ typedef struct workspace {
     uint32_t *off, *words;            /* [pass][units], [pass][words of a row] */
     uint32_t *tail_off, *tail_words; /* of one row */
     void *acc;
+    int64_t *totals; /* [pass][totals]: of a layer that answers with codes */
     uint8_t *dense; /* [pass][dense] */
 } workspace;
 
@@ -89,6 +93,8 @@ static size_t carve(const lk_network *network, char *base, workspace *out) {
     at += aligned(need.words * sizeof(uint32_t));
     out->acc = base + at;
     at += aligned(pass * need.acc);
+    out->totals = (int64_t *)(base + at);
+    at += aligned(pass * need.totals * sizeof(int64_t));
     out->dense = (uint8_t *)(base + at);
     at += aligned(pass * need.dense + 64);
     return at;
@@ -110,6 +116,15 @@ static void glue(const lk_op *op, const lk_kernels *k, const float *x, float *y)
     case LK_AFFINE: k->affine(x, op->a, op->b, y, op->n_in); break;
     case LK_LAYER_NORM: k->layer_norm(x, op->a, op->b, op->eps, y, op->n_in); break;
     case LK_ACTIVATION: k->activate(op->function, x, y, op->n_in); break;
+    case LK_QUANTIZE:
+        for (size_t j = 0; j < op->n_out; ++j) {
+            const float shifted = x[j] - op->a[0], at = shifted * op->a[1];
+            float v = at < op->a[2] ? at : op->a[2];
+            v = v > 0.0f ? v : 0.0f;
+            const float value = op->a[3] * (float)(uint32_t)v;
+            y[j] = x[j] != x[j] ? x[j] : value + op->a[4];
+        }
+        break;
     case LK_PRELU: k->prelu(x, op->a, y, op->n_in); break;
     case LK_LINEAR:
         memset(y, 0, op->n_out * sizeof(float));
@@ -144,17 +159,11 @@ static void locate_uneven(const lk_segments *at, const float *x, uint32_t *row, 
     }
 }
 
-static void add_segments(const lk_table *t, const lk_kernels *k, const float *x, workspace *space, float *sums) {
-    uint32_t *left = space->off, *segment = space->words, *right = space->tail_off;
-    float *w = space->values;
+/* A row with inputs beyond the table: hits move up to close the gaps. */
+static void add_gapped(const lk_table *t, const lk_kernels *k, const float *x, lk_hits hits, uint32_t *left,
+                       uint32_t *segment, float *w, workspace *space, float *sums) {
     void (*add)(const lk_hits *, size_t, int, float *, size_t) = t->nearest ? k->segment_nearest : k->segment;
-    (t->uniform ? k->locate : locate_uneven)(&t->at_segments, x, left, segment, w, space->inside, t->inputs);
-    lk_hits hits = {t->q, t->scale, t->offset, left, NULL, segment, w};
-    if (t->outside == LK_CLIP || memchr(space->inside, 0, t->inputs) == NULL) {
-        add(&hits, t->inputs, t->is_unsigned, sums, t->pad);
-        return;
-    }
-    /* Some inputs lie beyond: hits move up to close the gaps. */
+    uint32_t *right = space->tail_off;
     size_t count = 0;
     hits.right = right;
     for (size_t i = 0; i < t->inputs; ++i) {
@@ -179,6 +188,36 @@ static void add_segments(const lk_table *t, const lk_kernels *k, const float *x,
         w[count++] = w[i];
     }
     add(&hits, count, t->is_unsigned, sums, t->pad);
+}
+
+/* Scales of so many bytes stay in the second cache while all rows pass. */
+#define LK_SCALES_NEAR (1024u * 1024u)
+
+static void add_segments(const lk_table *t, const lk_kernels *k, const float *x, size_t stride, size_t rows,
+                         workspace *space, float *sums) {
+    void (*add)(const lk_hits *, size_t, int, float *, size_t) = t->nearest ? k->segment_nearest : k->segment;
+    const size_t n = t->inputs, scales = (size_t)t->at_segments.segments * t->pad * (t->is_unsigned ? 8u : 4u);
+    uint64_t gapped = 0;
+    for (size_t r = 0; r < rows; ++r) {
+        uint32_t *left = space->off + r * n, *segment = space->words + r * n;
+        float *w = (float *)space->acc + r * n;
+        (t->uniform ? k->locate : locate_uneven)(&t->at_segments, x + r * stride, left, segment, w, space->inside, n);
+        if (t->outside == LK_CLIP || memchr(space->inside, 0, n) == NULL) continue;
+        const lk_hits hits = {t->q, t->scale, t->offset, left, NULL, segment, w};
+        add_gapped(t, k, x + r * stride, hits, left, segment, w, space, sums + r * t->pad);
+        gapped |= UINT64_C(1) << r;
+    }
+    /* A few inputs at a time for all rows: every sum still takes its inputs in order. */
+    const size_t step = MAX(LK_SCALES_NEAR / scales, (size_t)8);
+    for (size_t first = 0; first < n; first += step) {
+        const size_t count = n - first < step ? n - first : step;
+        for (size_t r = 0; r < rows; ++r) {
+            const size_t at = r * n + first;
+            const lk_hits hits = {t->q, t->scale, t->offset, space->off + at, NULL, space->words + at,
+                                  (const float *)space->acc + at};
+            if (!(gapped >> r & 1)) add(&hits, count, t->is_unsigned, sums + r * t->pad, t->pad);
+        }
+    }
 }
 
 /* ------------------------------------------------------------------------------------------------ integer tables */
@@ -260,6 +299,21 @@ static int encode_codes(const lk_table *t, const lk_kernels *k, const float *x, 
     return beyond;
 }
 
+/* One feature an input, two inputs a word: no two of them meet in a 16-bit sum. */
+static void encode_pairs(const lk_table *t, const lk_kernels *k, const float *x, int dense, uint8_t *row, uint32_t *off,
+                         uint32_t *words, workspace *space) {
+    uint32_t *one = space->tail_words;
+    k->encode_codes(&t->dense_at, x, space->tail_off, one, t->inputs);
+    if (dense) {
+        for (size_t i = 0; i < t->inputs; ++i) row[i] = (uint8_t)one[i];
+        return;
+    }
+    const size_t whole = t->inputs / 2;
+    for (size_t u = 0; u < whole; ++u) words[u] = one[2 * u] | one[2 * u + 1] << 16;
+    if (whole < t->units) words[whole] = one[2 * whole];
+    memcpy(off, t->at.base, t->units * sizeof *off);
+}
+
 static float weight_of(const lk_table *t, const uint32_t *words, size_t i, size_t tap) {
     if (t->wide) return (float)((words[(i * t->groups) * 2 + tap / 2] >> (16 * (tap % 2))) & 65535u);
     return (float)((words[i * t->groups + tap / 4] >> (8 * (tap % 4))) & 255u);
@@ -318,6 +372,14 @@ static int encode_row(const lk_table *t, const lk_kernels *k, const float *x, in
             memcpy(off, t->at.base, t->units * sizeof *off);
         return beyond;
     }
+    if (t->kind == LK_TABLE_CODE_PAIRS) {
+        encode_pairs(t, k, x, dense, row, off, words, space);
+        return 0;
+    }
+    if (dense && t->kind == LK_TABLE_CODE_ROWS && t->bytes == NULL) { /* an input's row is what its code names */
+        k->encode_codes(&t->dense_at, x, space->tail_off, (uint32_t *)row, t->inputs);
+        return 0;
+    }
     const lk_positions *at = dense ? &t->dense_at : &t->at;
     if (dense && t->bytes != NULL) {
         k->encode_dense(at, t->bytes, x, row, t->inputs);
@@ -325,14 +387,15 @@ static int encode_row(const lk_table *t, const lk_kernels *k, const float *x, in
         if (t->kind == LK_TABLE_KNOTS)
             encode_knots(t, at, x, off, words);
         else
-            k->encode(at, x, off, words, t->inputs);
+            (t->kind == LK_TABLE_CODE_ROWS ? k->encode_codes : k->encode)(at, x, off, words, t->inputs);
         if (dense) k->spread8(off, words, t->units, t->groups, t->shift, t->depth, row);
     }
     return t->fold_low != NULL && k->outside(x, t->fold_low, t->fold_high, t->inputs);
 }
 
+/* Add to the float sums, or with multipliers to the totals of a layer that answers with codes. */
 static void add_integers(const lk_table *t, const lk_kernels *k, const float *x, size_t stride, size_t rows,
-                         workspace *space, float *sums) {
+                         workspace *space, const int32_t *multipliers, float *sums) {
     const size_t pad = t->pad;
     const int dense = k->dense8 != NULL && t->dense != NULL && rows >= LK_DENSE_ROWS;
     uint64_t beyond = 0;
@@ -347,20 +410,29 @@ static void add_integers(const lk_table *t, const lk_kernels *k, const float *x,
                 memcpy(acc + r * pad, t->start, pad * sizeof(int64_t));
         }
         k->basis16(t->packed, space->off, space->words, rows, t->units, t->groups, pad, t->flush, acc);
-        for (size_t r = 0; r < rows; ++r) k->finish16(acc + r * pad, t->scale, sums + r * pad, pad);
+        for (size_t r = 0; r < rows; ++r) {
+            if (multipliers != NULL)
+                k->requantize16(acc + r * pad, multipliers, space->totals + r * pad, pad);
+            else
+                k->finish16(acc + r * pad, t->scale, sums + r * pad, pad);
+        }
     } else {
         int32_t *acc = space->acc;
-        for (size_t r = 0; r < rows; ++r) {
-            if (t->start == NULL)
-                memset(acc + r * pad, 0, pad * sizeof(int32_t));
-            else
+        if (t->start == NULL)
+            memset(acc, 0, rows * pad * sizeof(int32_t));
+        else
+            for (size_t r = 0; r < rows; ++r)
                 for (size_t o = 0; o < pad; ++o) acc[r * pad + o] = (int32_t)t->start[o];
-        }
         if (dense)
             k->dense8(space->dense, t->dense_stride, t->dense, rows, t->dense_tiles, pad, acc);
         else
             k->basis8(t->packed, space->off, space->words, rows, t->units, t->groups, pad, acc);
-        for (size_t r = 0; r < rows; ++r) k->finish8(acc + r * pad, t->scale, sums + r * pad, pad);
+        for (size_t r = 0; r < rows; ++r) {
+            if (multipliers != NULL)
+                k->requantize8(acc + r * pad, multipliers, space->totals + r * pad, pad);
+            else
+                k->finish8(acc + r * pad, t->scale, sums + r * pad, pad);
+        }
     }
     for (size_t r = 0; r < rows && beyond >> r != 0; ++r)
         if (beyond >> r & 1) add_tails(t, k, x + r * stride, space, sums + r * pad);
@@ -403,20 +475,36 @@ static void add_splines(const lk_table *t, const lk_kernels *k, const float *x, 
 
 /* ------------------------------------------------------------------------------------------------ layers */
 
-/* x and y: [rows][width]; the third buffer holds what a branch sees. */
-static void run_kan(const lk_op *op, const lk_kernels *k, const float *x, float *y, float *seen, size_t width,
-                    size_t rows, workspace *space) {
+/* Rows `stride` floats apart. */
+typedef struct rows_in {
+    const float *at;
+    size_t stride;
+    uint64_t nan; /* rows that hold one */
+} rows_in;
+
+typedef struct rows_out {
+    float *at;
+    size_t stride;
+} rows_out;
+
+/* `seen` holds what a branch sees, [rows][width]. */
+static void run_kan(const lk_op *op, const lk_kernels *k, rows_in x, rows_out y, float *seen, size_t width, size_t rows,
+                    workspace *space) {
     const size_t pad = op->branches[0].table.pad;
+    uint64_t lost = 0;
     memset(space->sums, 0, rows * pad * sizeof(float));
+    for (size_t r = 0; op->multipliers != NULL && r < rows; ++r)
+        memcpy(space->totals + r * pad, op->totals, pad * sizeof(int64_t));
     for (size_t b = 0; b < op->n_branches; ++b) {
         const lk_branch *branch = &op->branches[b];
         const lk_table *t = &branch->table;
-        const float *from = x;
-        uint64_t nan = 0;
+        const float *from = x.at;
+        size_t stride = x.stride;
+        uint64_t nan = x.nan;
         if (branch->n_pre != 0 || op->indices != NULL) {
             for (size_t r = 0; r < rows; ++r) {
                 float *row = seen + r * width;
-                const float *before = x + r * width;
+                const float *before = x.at + r * x.stride;
                 for (size_t p = 0; p < branch->n_pre; ++p) {
                     glue(&branch->pre[p], k, before, row);
                     before = row;
@@ -425,38 +513,52 @@ static void run_kan(const lk_op *op, const lk_kernels *k, const float *x, float 
                     for (size_t j = 0; j < op->live_in; ++j) row[j] = before[op->indices[j]];
             }
             from = seen;
+            stride = width;
+            nan = 0;
+            for (size_t r = 0; r < rows; ++r)
+                if (k->has_nan(from + r * width, op->live_in)) nan |= UINT64_C(1) << r;
         }
-        for (size_t r = 0; r < rows; ++r)
-            if (k->has_nan(from + r * width, op->live_in)) nan |= UINT64_C(1) << r;
         if (nan != 0) {
             /* Tables are not asked about NaN: such rows become NaN below. */
             if (from != seen) {
-                memcpy(seen, from, rows * width * sizeof(float));
+                for (size_t r = 0; r < rows; ++r) memcpy(seen + r * width, from + r * stride, op->n_in * sizeof(float));
                 from = seen;
+                stride = width;
             }
             for (size_t r = 0; r < rows; ++r)
                 if (nan >> r & 1) memset(seen + r * width, 0, op->live_in * sizeof(float));
         }
         if (t->kind == LK_TABLE_SEGMENT) {
-            for (size_t r = 0; r < rows; ++r) add_segments(t, k, from + r * width, space, space->sums + r * pad);
+            add_segments(t, k, from, stride, rows, space, space->sums);
         } else if (t->kind == LK_TABLE_SPLINE) {
-            for (size_t r = 0; r < rows; ++r) add_splines(t, k, from + r * width, space->sums + r * pad);
+            for (size_t r = 0; r < rows; ++r) add_splines(t, k, from + r * stride, space->sums + r * pad);
         } else if (t->kind == LK_TABLE_BASE) {
             for (size_t r = 0; r < rows; ++r) {
-                k->activate(t->function, from + r * width, space->values, op->live_in);
+                k->activate(t->function, from + r * stride, space->values, op->live_in);
                 k->add_products(space->values, op->live_in, t->base_weight, pad, space->sums + r * pad, pad);
             }
         } else {
-            add_integers(t, k, from, width, rows, space, space->sums);
+            const int32_t *multipliers = op->multipliers == NULL ? NULL : op->multipliers + b * pad;
+            add_integers(t, k, from, stride, rows, space, multipliers, space->sums);
         }
+        lost |= nan;
         for (size_t r = 0; r < rows; ++r)
             if (nan >> r & 1)
                 for (size_t o = 0; o < op->live_out; ++o) space->sums[r * pad + o] = NAN;
     }
     for (size_t r = 0; r < rows; ++r) {
-        const float *sums = space->sums + r * pad;
-        float *out = y + r * width;
-        if (op->offsets != NULL) {
+        float *sums = space->sums + r * pad, *out = y.at + r * y.stride;
+        if (op->multipliers != NULL) {
+            k->give_codes(space->totals + r * pad, op->code_shift, op->top_code, sums, pad);
+            if (lost >> r & 1)
+                for (size_t o = 0; o < op->live_out; ++o) sums[o] = NAN;
+            if (op->offsets == NULL) {
+                memcpy(out, sums, op->n_out * sizeof(float));
+            } else {
+                memcpy(out, op->a, op->n_out * sizeof(float));
+                for (size_t o = 0; o < op->live_out; ++o) out[op->offsets[o]] = sums[o];
+            }
+        } else if (op->offsets != NULL) {
             memcpy(out, op->a, op->n_out * sizeof(float));
             for (size_t o = 0; o < op->live_out; ++o) out[op->offsets[o]] = sums[o] + op->a[op->offsets[o]];
         } else if (op->a != NULL) {
@@ -474,33 +576,31 @@ int64_t lk_run(const lk_network *network, const lk_kernels *k, const float *x, s
     carve(network, memory, &space);
     for (size_t start = 0; start < rows; start += space.pass) {
         const size_t count = rows - start < space.pass ? rows - start : space.pass;
-        float *from = space.rows[0], *to = space.rows[1];
-        uint64_t bad = 0;
-        for (size_t r = 0; r < count; ++r) {
-            memcpy(from + r * width, x + (start + r) * network->n_in, network->n_in * sizeof(float));
-            if (k->has_nan(from + r * width, network->n_in)) {
-                bad |= UINT64_C(1) << r;
+        rows_in from = {x + start * network->n_in, network->n_in, 0};
+        uint64_t bad;
+        for (size_t r = 0; r < count; ++r)
+            if (k->has_nan(from.at + r * from.stride, network->n_in)) {
+                from.nan |= UINT64_C(1) << r;
                 if (first_nan < 0) first_nan = (int64_t)(start + r);
             }
-        }
+        bad = from.nan;
         for (size_t n = 0; n < network->n_ops; ++n) {
             const lk_op *op = &network->ops[n];
+            /* The caller's arrays serve the first and the last operation, two buffers in turn those between. */
+            rows_out to = {space.rows[n % 2], width};
+            if (n + 1 == network->n_ops) to = (rows_out){y + start * network->n_out, network->n_out};
             if (op->kind == LK_KAN)
                 run_kan(op, k, from, to, space.rows[2], width, count, &space);
             else
-                for (size_t r = 0; r < count; ++r) glue(op, k, from + r * width, to + r * width);
-            float *swap = from;
-            from = to;
-            to = swap;
+                for (size_t r = 0; r < count; ++r) glue(op, k, from.at + r * from.stride, to.at + r * to.stride);
+            from = (rows_in){to.at, to.stride, 0};
             for (size_t r = 0; r < count; ++r)
-                if (k->has_nan(from + r * width, op->n_out)) bad |= UINT64_C(1) << r;
+                if (k->has_nan(from.at + r * from.stride, op->n_out)) from.nan |= UINT64_C(1) << r;
+            bad |= from.nan;
         }
-        for (size_t r = 0; r < count; ++r) {
-            float *out = y + (start + r) * network->n_out;
-            memcpy(out, from + r * width, network->n_out * sizeof(float));
+        for (size_t r = 0; r < count; ++r)
             if (bad >> r & 1)
-                for (size_t o = 0; o < network->n_out; ++o) out[o] = NAN;
-        }
+                for (size_t o = 0; o < network->n_out; ++o) y[(start + r) * network->n_out + o] = NAN;
     }
     return first_nan;
 }

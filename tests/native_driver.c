@@ -124,10 +124,11 @@ static void call_segment(void (*kernel)(const lk_hits *, size_t, int, float *, s
 #define I32(k) ((int32_t *)(void *)a[k].array)
 #define I64(k) ((int64_t *)(void *)a[k].array)
 
-/* The first eight arguments: low, inverse, base, count, bits, block, words, weights. */
-static lk_positions positions(const argument *a) {
+/* The first eight arguments: low, inverse, base, count, bits, block, words, weights; for codes also first, stride. */
+static lk_positions positions(const argument *a, int codes) {
     const lk_positions at = {F(0),           F(1),           U32(2), (uint32_t)a[3].integer, (uint32_t)a[4].integer,
-                             (uint32_t)a[5].integer, (uint32_t)a[6].integer, U32(7)};
+                             (uint32_t)a[5].integer, (uint32_t)a[6].integer, U32(7), codes ? U32(8) : NULL,
+                             codes ? (uint32_t)a[9].integer : 0};
     return at;
 }
 
@@ -140,7 +141,7 @@ static void call_locate(const lk_kernels *k, const argument *a) {
 
 static int64_t call(const lk_kernels *k, const char *name, const argument *a) {
 #define IS(member) (strcmp(name, #member) == 0)
-    const lk_positions at = IS(encode) || IS(encode_dense) ? positions(a) : (lk_positions){0};
+    const lk_positions at = IS(encode) || IS(encode_dense) || IS(encode_codes) ? positions(a, IS(encode_codes)) : (lk_positions){0};
     if (IS(activate)) k->activate((int)a[0].integer, F(1), F(2), N(3));
     else if (IS(prelu)) k->prelu(F(0), F(1), F(2), N(3));
     else if (IS(affine)) k->affine(F(0), F(1), F(2), F(3), N(4));
@@ -152,6 +153,10 @@ static int64_t call(const lk_kernels *k, const char *name, const argument *a) {
     else if (IS(segment)) call_segment(k->segment, a);
     else if (IS(segment_nearest)) call_segment(k->segment_nearest, a);
     else if (IS(encode)) k->encode(&at, F(8), U32(9), U32(10), N(11));
+    else if (IS(encode_codes)) k->encode_codes(&at, F(10), U32(11), U32(12), N(13));
+    else if (IS(requantize8)) k->requantize8(I32(0), I32(1), I64(2), N(3));
+    else if (IS(requantize16)) k->requantize16(I64(0), I32(1), I64(2), N(3));
+    else if (IS(give_codes)) k->give_codes(I64(0), (uint32_t)N(1), (uint32_t)N(2), F(3), N(4));
     else if (IS(codes))
         return k->codes(F(0), a[1].number, a[2].number, (uint32_t)N(3), (uint32_t)N(4), a[5].array, N(6)) != 0;
     else if (IS(locate)) call_locate(k, a);

@@ -8,6 +8,7 @@ features.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from lutkan.artifact.program import (
     BaseTable,
     BasisTable,
     BranchOp,
+    CodeTable,
     GlueOp,
     KANOp,
     KnotTable,
@@ -27,7 +29,9 @@ from lutkan.artifact.program import (
     ProductOp,
     ProductTable,
     Program,
+    QuantizeOp,
     RadialTable,
+    Requantization,
     SegmentTable,
     SelectOp,
     SplineTable,
@@ -277,6 +281,57 @@ def _spline(rng: Rng, n_in: int, n_out: int) -> SplineTable:
     return SplineTable(segments, degree, shift, outside, low, inverse, floats(rows))
 
 
+def _grid(rng: Rng) -> tuple[int, float, float]:
+    """Bits, low and step of a grid of codes: where rows lie, and now and then at the limits."""
+    bits = int(rng.integers(2, 9))
+    if rng.random() < 0.1:
+        return bits, float(rng.choice([0.0, -0.0, -1e30, 1e30, 1e-40])), float(rng.choice([2e-30, 9e29, 1e-8]))
+    step = float(rng.uniform(1, 6)) / (1 << bits)
+    return bits, float(rng.normal(-1.5, 0.7)), step
+
+
+def _features(rng: Rng, count: int, levels: int, rows: int, top: int) -> np.ndarray:
+    """Integers by code: dense, in windows, or mostly zero; some at the top."""
+    features = rng.integers(0, top + 1, (count, levels, rows))
+    features[rng.random(features.shape) < 1 / 8] = top
+    kind = rng.choice(["dense", "window", "sparse", "small"])
+    if kind == "window":
+        span = int(rng.integers(1, 7))
+        first = rng.integers(-2, rows, (count, levels, 1))
+        inside = (np.arange(rows) >= first) & (np.arange(rows) < first + span)
+        features = np.where(inside, features, 0)
+        if rng.random() < 0.5:
+            features //= 2
+    elif kind == "sparse":
+        features = np.where(rng.random(features.shape) < 0.2, features, 0)
+    elif kind == "small":
+        features = np.minimum(features, top // 2)
+    return features
+
+
+def _code(rng: Rng, n_in: int, n_out: int) -> CodeTable:
+    coefficient_bits = int(rng.choice([16, 8, 7, 6, 5, 4, 3, 2]))
+    wide = coefficient_bits == 16
+    bits, low, step = _grid(rng)
+    coded = bool(rng.random() < 0.3)
+    rows, count = int(rng.choice([1, 1, 2, 3, 4, 5, 8, 9, 13, 25])), 1 if rng.random() < 0.6 else n_in
+    features = degree = knots = None
+    zero = 0
+    if rng.random() < 0.4:
+        degree = int(rng.integers(1, 4))
+        spacing = rng.lognormal(-1, 0.5, (count, rows + degree))
+        knots = floats(rng.normal(-1.5, 0.5, (count, 1)) + np.pad(np.cumsum(spacing, axis=1), ((0, 0), (1, 0))))
+        knots[rng.random(count) < 0.1] = knots[0, 0]
+    else:
+        top = 4096 // rows if wide else 255
+        zero = int(rng.integers(0, top + 1)) if rng.random() < 0.5 else 0
+        features = _features(rng, count, 1 << bits, rows, top).astype(np.int16 if wide else np.uint8)
+    return CodeTable(
+        n_in, n_out, rows, coefficient_bits, _codes(rng, coefficient_bits, (n_in, rows, n_out)),
+        _scale(rng, n_in, n_out, coefficient_bits), bits, low, step, coded, zero, features, degree, knots,
+    )  # fmt: skip
+
+
 #: Makers of tables, by the name of their operation.
 TABLES: dict[str, Callable[[Rng, int, int], Table]] = {
     "basis": _basis,
@@ -286,15 +341,17 @@ TABLES: dict[str, Callable[[Rng, int, int], Table]] = {
     "segment": _segment,
     "base": _base,
     "spline": _spline,
+    "code": _code,
 }
 _SHARE = {
-    "basis": 0.3,
+    "basis": 0.2,
     "knots": 0.12,
     "radial": 0.12,
     "base_product": 0.16,
     "segment": 0.16,
     "base": 0.06,
     "spline": 0.08,
+    "code": 0.1,
 }
 
 
@@ -304,7 +361,9 @@ def draw_table(rng: Rng, n_in: int, n_out: int, kind: str | None = None) -> Tabl
 
 
 def _glue(rng: Rng, features: int) -> GlueOp:
-    kind = rng.integers(0, 4)
+    kind = rng.integers(0, 5)
+    if kind == 4:
+        return QuantizeOp(features, *_grid(rng), bool(rng.random() < 0.3))
     if kind == 0:
         return AffineOp(floats(rng.normal(1, 0.3, features)), floats(rng.normal(0, 0.3, features)))
     if kind == 1:
@@ -344,10 +403,26 @@ def _kan(rng: Rng, n_in: int, kind: str | None) -> KANOp:
     bias = floats(rng.normal(0, 1, n_out)) if outputs is not None or rng.random() < 0.5 else None
     live = (n_in if inputs is None else inputs.size, n_out if outputs is None else outputs.size)
     branches = []
+    requantized = kind == "code" and rng.random() < 0.7
     for b in range(int(rng.choice([1, 1, 2, 3]))):
         pre = tuple(_glue(rng, n_in) for _ in range(int(rng.choice([0, 0, 0, 1, 2, 3]))))
-        branches.append(BranchOp(pre, draw_table(rng, *live, kind if b == 0 else None)))
-    return KANOp("layer", n_in, n_out, inputs, outputs, bias, tuple(branches))
+        branches.append(BranchOp(pre, draw_table(rng, *live, kind if b == 0 or requantized else None)))
+    op = KANOp("layer", n_in, n_out, inputs, outputs, bias, tuple(branches))
+    return _requantized(rng, op) if requantized else op
+
+
+def _requantized(rng: Rng, op: KANOp) -> KANOp:
+    """Let a layer of code tables answer with codes, at the largest shift that its integers allow or below it."""
+    bits, low, step = int(rng.integers(2, 9)), float(rng.normal(-2, 0.5)), float(rng.uniform(2, 6))
+    step /= 1 << bits
+    if rng.random() < 0.5:
+        step /= 4
+    for shift in range(int(rng.choice([62, 62, 62, 30, 12, 3])), -1, -1):
+        try:
+            return replace(op, requantize=Requantization(bits, low, step, shift))
+        except ArtifactError:  # too large for 64 bits, or for a multiplier
+            continue
+    return op
 
 
 def draw(seed: int) -> Program:
@@ -385,6 +460,9 @@ def _borders(table: Table, rng: Rng, size: int) -> np.ndarray:
             bound = np.where(rng.random((size, n_in)) < 0.5, table.fold_low, table.fold_high)
             borders = np.where(rng.random((size, n_in)) < 0.3, bound, borders)
         return borders
+    if isinstance(table, CodeTable):
+        code = rng.integers(-1, (1 << table.bits) + 1, (size, n_in))
+        return code if table.coded else table.low + table.step * (code - 0.5)
     if isinstance(table, ProductTable):  # where the code of the identity (and of relu) changes
         return (rng.integers(-1, table.levels + 2, (size, n_in)) - table.zero - 0.5) * table.step
     return rng.normal(0, 2, (size, n_in))

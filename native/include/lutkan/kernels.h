@@ -41,6 +41,9 @@ typedef struct lk_positions {
     uint32_t block;             /* size of a segment's block in 64-byte units */
     uint32_t words;             /* words a weight row */
     const uint32_t *weights;    /* [2^bits][words] */
+    /* for encode_codes alone */
+    const uint32_t *first;      /* [count], of each input where stride is not 0: blocks to skip at a position; or NULL */
+    uint32_t stride;            /* positions an input has to itself; 0: inputs share weights and first */
 } lk_positions;
 
 /* Segments of a table whose knots are nearly even: a guess from the width is off by one segment at most. */
@@ -86,6 +89,9 @@ typedef struct lk_kernels {
     /* p = (int) max(min((x - low) * inverse, count - 1), 0); off = base + (p >> bits) * block;
      * w = weights[p mod 2^bits]. x [n] holds no NaN; n is any size. */
     void (*encode)(const lk_positions *at, const float *x, uint32_t *off, uint32_t *w, size_t n);
+    /* The same where every position has its own weights: p likewise; at = i * stride + p; off = base + first[at] * block,
+     * or base alone; w = weights[at]. */
+    void (*encode_codes)(const lk_positions *at, const float *x, uint32_t *off, uint32_t *w, size_t n);
     /* code = (int) v, v = value * inverse + half, where 0 <= v < levels <= 256, else zero; nonzero if any v was not.
      * A multiplication, an addition, each rounded; n is any size, values hold no NaN. */
     int (*codes)(const float *values, float inverse, float half, uint32_t levels, uint32_t zero, uint8_t *code,
@@ -124,6 +130,11 @@ typedef struct lk_kernels {
     /* sums += (float) acc * scale, the conversion rounding to nearest even. */
     void (*finish8)(const int32_t *acc, const float *scale, float *sums, size_t n);
     void (*finish16)(const int64_t *acc, const float *scale, float *sums, size_t n);
+    /* total += acc * multiplier; the caller sees to it that 64 bits hold it. */
+    void (*requantize8)(const int32_t *acc, const int32_t *multiplier, int64_t *total, size_t n);
+    void (*requantize16)(const int64_t *acc, const int32_t *multiplier, int64_t *total, size_t n);
+    /* y = (float) max(min(total >> shift, top), 0), rounding down; shift <= 62, top <= 255. */
+    void (*give_codes)(const int64_t *total, uint32_t shift, uint32_t top, float *y, size_t n);
 } lk_kernels;
 
 /* Kernels of an instruction set ("serial", "avx2", "avx512vnni", "amx", "neon", "neondot"), or of the best one here when

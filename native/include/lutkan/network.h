@@ -11,8 +11,9 @@
 extern "C" {
 #endif
 
-enum lk_op_kind { LK_SELECT = 0, LK_AFFINE, LK_LAYER_NORM, LK_ACTIVATION, LK_PRELU, LK_LINEAR, LK_PRODUCT, LK_KAN };
-enum lk_table_kind { LK_TABLE_SEGMENT = 0, LK_TABLE_BASE, LK_TABLE_BASIS, LK_TABLE_KNOTS, LK_TABLE_RADIAL, LK_TABLE_CODES, LK_TABLE_SPLINE };
+enum lk_op_kind { LK_SELECT = 0, LK_AFFINE, LK_LAYER_NORM, LK_ACTIVATION, LK_PRELU, LK_LINEAR, LK_PRODUCT, LK_KAN, LK_QUANTIZE };
+enum lk_table_kind { LK_TABLE_SEGMENT = 0, LK_TABLE_BASE, LK_TABLE_BASIS, LK_TABLE_KNOTS, LK_TABLE_RADIAL, LK_TABLE_CODES, LK_TABLE_SPLINE,
+                     LK_TABLE_CODE_ROWS, LK_TABLE_CODE_PAIRS };
 enum lk_outside { LK_CLIP = 0, LK_ZERO, LK_BASE, LK_LINE };
 
 typedef struct lk_table {
@@ -43,7 +44,7 @@ typedef struct lk_table {
     uint32_t dense_stride;    /* bytes of a dense row, at least 64 dense_tiles */
     const uint64_t *bytes;    /* [positions]: the eight bytes of an input, where depth is 8; or NULL */
     uint32_t depth, shift;    /* bytes an input takes in a dense row; rows before the first */
-    lk_positions dense_at;    /* positions that give the segment alone */
+    lk_positions dense_at;    /* positions that give the segment alone; codes: that give all bytes of an input */
 
     uint32_t segments, degree; /* knots */
     const float *knots;       /* knots: [inputs][segments + 1 + 2 degree] */
@@ -71,7 +72,8 @@ typedef struct lk_branch {
 struct lk_op {
     int32_t kind;
     uint32_t n_in, n_out;
-    const float *a, *b;       /* affine: scale, bias; layer norm: weight, bias; prelu: slope; linear: weight, bias; kan: bias */
+    const float *a, *b;       /* affine: scale, bias; layer norm: weight, bias; prelu: slope; linear: weight, bias; kan: bias;
+                                 quantize: low, inverse, last code, step, value of code 0 */
     const int32_t *indices;   /* select, product; kan: live inputs or NULL */
     const int32_t *offsets;   /* product; kan: live outputs or NULL */
     float eps;
@@ -79,6 +81,10 @@ struct lk_op {
     uint32_t live_in, live_out;
     const lk_branch *branches;
     uint32_t n_branches;
+    /* kan that answers with codes; a then holds those of outputs without sums */
+    const int32_t *multipliers; /* [branches][pad], or NULL */
+    const int64_t *totals;      /* [pad]: where the totals start */
+    uint32_t code_shift, top_code;
 };
 
 typedef struct lk_network {

@@ -31,6 +31,24 @@ void lk_encode_avx2(const lk_positions *at, const float *x, uint32_t *off, uint3
     for (; i < n; ++i) lk_encode_one(at, x, off, w, i);
 }
 
+void lk_encode_codes_avx2(const lk_positions *at, const float *x, uint32_t *off, uint32_t *w, size_t n) {
+    const __m256 last = _mm256_set1_ps((float)(at->count - 1u)), zero = _mm256_setzero_ps();
+    const size_t words = at->words;
+    size_t i = 0;
+    for (; i + 8 <= n; i += 8) {
+        uint32_t p[8];
+        const __m256 shifted = _mm256_sub_ps(_mm256_loadu_ps(x + i), _mm256_loadu_ps(at->low + i));
+        const __m256 v = _mm256_mul_ps(shifted, _mm256_loadu_ps(at->inverse + i));
+        _mm256_storeu_si256((__m256i *)p, _mm256_cvttps_epi32(_mm256_max_ps(_mm256_min_ps(v, last), zero)));
+        for (size_t k = 0; k < 8; ++k) {
+            const size_t row = (i + k) * at->stride + p[k];
+            off[i + k] = at->base[i + k] + (at->first == NULL ? 0 : at->first[row] * at->block);
+            for (size_t m = 0; m < words; ++m) w[(i + k) * words + m] = at->weights[row * words + m];
+        }
+    }
+    for (; i < n; ++i) lk_encode_code_one(at, x, off, w, i);
+}
+
 int lk_codes_avx2(const float *values, float inverse, float half, uint32_t levels, uint32_t zero, uint8_t *code,
                   size_t n) {
     const __m256 by = _mm256_set1_ps(inverse), plus = _mm256_set1_ps(half), top = _mm256_set1_ps((float)levels);

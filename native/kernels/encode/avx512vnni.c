@@ -29,6 +29,35 @@ void lk_encode_avx512vnni(const lk_positions *at, const float *x, uint32_t *off,
     for (; i < n; ++i) lk_encode_one(at, x, off, w, i);
 }
 
+void lk_encode_codes_avx512vnni(const lk_positions *at, const float *x, uint32_t *off, uint32_t *w, size_t n) {
+    const __m512 last = _mm512_set1_ps((float)(at->count - 1u)), zero = _mm512_setzero_ps();
+    const __m512i block = _mm512_set1_epi32((int)at->block), stride = _mm512_set1_epi32((int)at->stride);
+    const __m512i lanes = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    size_t i = 0;
+    if (at->words <= 2) {
+        for (; i + 16 <= n; i += 16) {
+            const __m512 shifted = _mm512_sub_ps(_mm512_loadu_ps(x + i), _mm512_loadu_ps(at->low + i));
+            const __m512 v = _mm512_mul_ps(shifted, _mm512_loadu_ps(at->inverse + i));
+            const __m512i p = _mm512_cvttps_epi32(_mm512_max_ps(_mm512_min_ps(v, last), zero));
+            const __m512i input = _mm512_add_epi32(_mm512_set1_epi32((int)i), lanes);
+            const __m512i row = _mm512_add_epi32(p, _mm512_mullo_epi32(input, stride));
+            __m512i start = _mm512_loadu_si512(at->base + i);
+            if (at->first != NULL)
+                start = _mm512_add_epi32(
+                    start, _mm512_mullo_epi32(_mm512_i32gather_epi32(row, (const void *)at->first, 4), block));
+            _mm512_storeu_si512(off + i, start);
+            if (at->words == 1) {
+                _mm512_storeu_si512(w + i, _mm512_i32gather_epi32(row, (const void *)at->weights, 4));
+            } else {
+                const __m256i low = _mm512_castsi512_si256(row), high = _mm512_extracti64x4_epi64(row, 1);
+                _mm512_storeu_si512(w + 2 * i, _mm512_i32gather_epi64(low, (const void *)at->weights, 8));
+                _mm512_storeu_si512(w + 2 * i + 16, _mm512_i32gather_epi64(high, (const void *)at->weights, 8));
+            }
+        }
+    }
+    for (; i < n; ++i) lk_encode_code_one(at, x, off, w, i);
+}
+
 int lk_codes_avx512vnni(const float *values, float inverse, float half, uint32_t levels, uint32_t zero, uint8_t *code,
                         size_t n) {
     const __m512 by = _mm512_set1_ps(inverse), plus = _mm512_set1_ps(half), top = _mm512_set1_ps((float)levels);

@@ -8,6 +8,7 @@
 
 #define LK_DECLARE_ENCODE(isa)                                                                                       \
     void lk_encode_##isa(const lk_positions *at, const float *x, uint32_t *off, uint32_t *w, size_t n);              \
+    void lk_encode_codes_##isa(const lk_positions *at, const float *x, uint32_t *off, uint32_t *w, size_t n);        \
     int lk_codes_##isa(const float *values, float inverse, float half, uint32_t levels, uint32_t zero,               \
                        uint8_t *code, size_t n);                                                                     \
     void lk_locate_##isa(const lk_segments *at, const float *x, uint32_t *row, uint32_t *segment, float *w,           \
@@ -34,6 +35,12 @@ static inline void lk_encode_one(const lk_positions *at, const float *x, uint32_
     const uint32_t *from = at->weights + (size_t)(p & ((1u << at->bits) - 1u)) * at->words;
     off[i] = at->base[i] + (p >> at->bits) * at->block;
     for (uint32_t m = 0; m < at->words; ++m) w[i * at->words + m] = from[m];
+}
+
+static inline void lk_encode_code_one(const lk_positions *at, const float *x, uint32_t *off, uint32_t *w, size_t i) {
+    const size_t p = i * at->stride + lk_position_one(at, x, i);
+    off[i] = at->base[i] + (at->first == NULL ? 0 : at->first[p] * at->block);
+    for (uint32_t m = 0; m < at->words; ++m) w[i * at->words + m] = at->weights[p * at->words + m];
 }
 
 /* The float that comes before a finite one. */

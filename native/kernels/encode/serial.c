@@ -5,6 +5,10 @@ void lk_encode_serial(const lk_positions *at, const float *x, uint32_t *off, uin
     for (size_t i = 0; i < n; ++i) lk_encode_one(at, x, off, w, i);
 }
 
+void lk_encode_codes_serial(const lk_positions *at, const float *x, uint32_t *off, uint32_t *w, size_t n) {
+    for (size_t i = 0; i < n; ++i) lk_encode_code_one(at, x, off, w, i);
+}
+
 int lk_codes_serial(const float *values, float inverse, float half, uint32_t levels, uint32_t zero, uint8_t *code,
                     size_t n) {
     int beyond = 0;

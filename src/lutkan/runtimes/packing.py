@@ -18,6 +18,7 @@ from lutkan.artifact.program import (
     AffineOp,
     BaseTable,
     BasisTable,
+    CodeTable,
     GlueOp,
     IntegerRows,
     KANOp,
@@ -27,6 +28,7 @@ from lutkan.artifact.program import (
     Op,
     ProductOp,
     Program,
+    QuantizeOp,
     RadialTable,
     SegmentTable,
     SelectOp,
@@ -34,6 +36,7 @@ from lutkan.artifact.program import (
     Table,
 )
 from lutkan.errors import RuntimeUnavailableError
+from lutkan.numerics.fixed_point import PAIR_SUM
 from lutkan.runtimes import memory
 
 __all__ = ["needed_bytes", "pack_program", "packed_bytes"]
@@ -42,8 +45,20 @@ Array = NDArray[Any]
 Packed = dict[str, Any]
 
 _PAD = 16
-_OPS = {"select": 0, "affine": 1, "layer_norm": 2, "activation": 3, "prelu": 4, "linear": 5, "product": 6, "kan": 7}
-_TABLES = {"segment": 0, "base": 1, "basis": 2, "knots": 3, "radial": 4, "base_product": 5, "spline": 6}
+_OPS = {
+    "select": 0,
+    "affine": 1,
+    "layer_norm": 2,
+    "activation": 3,
+    "prelu": 4,
+    "linear": 5,
+    "product": 6,
+    "kan": 7,
+    "quantize": 8,
+}
+_TABLES = {"segment": 0, "base": 1, "basis": 2, "knots": 3, "radial": 4, "base_product": 5, "spline": 6, "code": 7}
+# A code table of one row: two inputs share a word.
+_CODE_PAIRS = 8
 _OUTSIDE = {"clip": 0, "zero": 1, "base": 2, "linear": 3}
 # int16 sums of so many inputs fit int32: 16 * 4096 * 32767 < 2^31.
 _INT16_INPUTS = 16
@@ -66,6 +81,10 @@ _NO_OP: Packed = {
     "live_in": 0,
     "live_out": 0,
     "branches": [],
+    "multipliers": None,
+    "totals": None,
+    "code_shift": 0,
+    "top_code": 0,
 }
 _NO_TABLE: Packed = {
     "segments": 0,
@@ -92,6 +111,7 @@ _NO_TABLE: Packed = {
     "packed": None,
     "no_base": None,
     "bytes": None,
+    "dense_weights": None,
     "dense": None,
     "dense_tiles": 0,
     "dense_stride": 0,
@@ -102,6 +122,8 @@ _NO_TABLE: Packed = {
     "low": None,
     "base": None,
     "weights": None,
+    "first": None,
+    "stride": 0,
     "degree": 0,
     "linear": 0,
     "factor": 0.0,
@@ -164,6 +186,11 @@ def _table_bytes(table: Table) -> int:
     if isinstance(table, SplineTable):
         return 12 * edges * (table.segments + table.degree)
     item = 2 if table.kernel_bits == 16 else 1
+    if isinstance(table, CodeTable):
+        stored = 2 * (table.rows + (-table.rows % 4))
+        once = (4 * stored + 8) * item + (3 * stored if stored <= _DENSE_DEPTH else 0)
+        windows = stored * stored // 4 * item  # a row for every tap that it can be
+        return edges * (once + windows) + 6 * math.prod(table.unfolded_shape) * item + 64 * n_in
     if not isinstance(table, (BasisTable, KnotTable, RadialTable)):
         return edges * (12 * item + 8)
     stored = table.rows + (-table.rows % 4 if table.rows <= _DENSE_DEPTH else 0)
@@ -208,8 +235,9 @@ def _pack_op(step: Op | GlueOp) -> Packed:
         return {**base, "a": _copy(step.weight), "b": _copy(step.bias)}
     if isinstance(step, ProductOp):
         return {**base, "indices": _copy(step.indices), "offsets": _copy(step.offsets)}
-    if not isinstance(step, KANOp):
-        raise RuntimeUnavailableError(f"step {step.op} in the native runtime", "the other runtimes")
+    if isinstance(step, QuantizeOp):
+        numbers = [*step.position, (1 << step.bits) - 1, step.step, step.low]
+        return {**base, "a": np.array(numbers, dtype=np.float32)}
     live_in, live_out = step.branches[0].table.shape
     branches = [{"pre": [_pack_op(glue) for glue in b.pre], "table": _pack_table(b.table)} for b in step.branches]
     return {
@@ -220,6 +248,21 @@ def _pack_op(step: Op | GlueOp) -> Packed:
         "live_in": live_in,
         "live_out": live_out,
         "branches": branches,
+        **_pack_requantize(step),
+    }
+
+
+def _pack_requantize(op: KANOp) -> Packed:
+    if op.requantize is None or op.requantizing is None:
+        return {}
+    multipliers, offset = op.requantizing
+    top = (1 << op.requantize.bits) - 1
+    return {
+        "a": np.clip(offset >> op.requantize.shift, 0, top).astype(np.float32),
+        "multipliers": _pad(multipliers.astype(np.int32)),
+        "totals": _pad(offset if op.outputs is None else offset[op.outputs]),
+        "code_shift": op.requantize.shift,
+        "top_code": top,
     }
 
 
@@ -246,6 +289,8 @@ def _pack_table(table: Table) -> Packed:
         return {**base, **_pack_segments(table)}
     if isinstance(table, BaseTable):
         return {**base, "function": ACTIVATIONS.index(table.function), "base_weight": _pad(table.weight)}
+    if isinstance(table, CodeTable):
+        return {**base, **(_pack_code_pairs(table) if _is_paired(table) else _pack_code_rows(table))}
     if isinstance(table, IntegerRows):
         return {**base, **_pack_rows(table)}
     if isinstance(table, SplineTable):
@@ -423,6 +468,133 @@ def _pack_rows(table: IntegerRows) -> Packed:
             "base_scale": _pad(table.base_scale),  # type: ignore[arg-type]
         }
     return body
+
+
+def _is_paired(table: CodeTable) -> bool:
+    return table.rows == 1 and table.kernel_bits == 8
+
+
+def _code_positions(table: CodeTable) -> Packed:
+    """Return how inputs become codes, and whether every input has weights of its own."""
+    n_in, levels = table.in_features, 1 << table.bits
+    low, inverse = (np.full(n_in, value, dtype=np.float32) for value in table.position)
+    own = len(table.weights) > 1
+    return {"low": low, "inverse": inverse, "positions": levels, "stride": levels if own else 0}
+
+
+def _pack_code_pairs(table: CodeTable) -> Packed:
+    """Lay one feature an input out, two inputs a word with zeros between."""
+    n_in = table.in_features
+    q = _pad(np.asarray(table.coefficients)[:, 0])
+    units = -(-n_in // 2)
+    rows = np.zeros((2 * units, 2, q.shape[1]), dtype=np.int8)
+    rows[:n_in, 0] = q
+    packed = _interleave(rows.reshape(units, 4, -1), 1, 4)
+    block = packed[0, 0].nbytes // 64
+    together = np.zeros((-(-n_in // 4), 4, q.shape[1]), dtype=np.int8)
+    together.reshape(-1, q.shape[1])[:n_in] = q
+    return {
+        **_code_positions(table),
+        **_pack_dense(together),
+        "kind": _CODE_PAIRS,
+        "no_base": np.zeros(n_in, dtype=np.uint32),
+        "segments": 1,
+        "units": units,
+        "groups": 1,
+        "block": block,
+        "packed": packed,
+        "base": np.arange(units, dtype=np.uint32) * np.uint32(block),
+        "weights": table.weights.reshape(-1).astype(np.uint32),
+        "scale": _pad(table.scale),
+        "start": _code_start(table, q[:, None]),
+    }
+
+
+def _pack_code_rows(table: CodeTable) -> Packed:
+    """Lay several features an input out; those that are zero at a code are skipped where that saves a group of four."""
+    n_in, wide = table.in_features, table.kernel_bits == 16
+    weights, rows = np.asarray(table.weights), _pad(np.asarray(table.coefficients))
+    start = _code_start(table, rows)
+    window = _code_windows(weights, wide) if table.zero == 0 else None
+    if window is None and not wide and _largest_pair(weights) > PAIR_SUM:  # zeros keep neighbours apart
+        weights = _spread_apart(weights, 2)
+        rows = _spread_apart(rows, 1)
+    count = rows.shape[1]
+    if window is None:
+        taps, segments, first = count + -count % 4, 1, None
+        seen = np.pad(weights, ((0, 0), (0, 0), (0, taps - count)))
+    else:
+        first, taps = window
+        segments = count - taps + 1
+        seen = np.take_along_axis(weights, first[..., None] + np.arange(taps), axis=2)
+    stacked = np.pad(rows, ((0, 0), (0, segments - 1 + taps - count), (0, 0)))
+    nbytes = n_in * segments * taps * rows.shape[2] * rows.itemsize
+    if nbytes > 64 * _MAX_UNITS:
+        raise RuntimeUnavailableError(
+            f"a table of {nbytes:,} bytes, laid out", f"at most {64 * _MAX_UNITS:,} bytes", "use smaller tables"
+        )
+    packed = _interleave(stacked, segments, taps)
+    block = packed[0, 0].nbytes // 64
+    body: Packed = {
+        **_code_positions(table),
+        "segments": segments,
+        "wide": int(wide),
+        "units": n_in,
+        "groups": taps // 4,
+        "flush": _INT16_INPUTS,
+        "block": block,
+        "packed": packed,
+        "scale": _pad(table.scale),
+        "base": np.arange(n_in, dtype=np.uint32) * np.uint32(segments * block),
+        "weights": _words(seen).reshape(-1),
+        "first": None if first is None else first.reshape(-1).astype(np.uint32),
+        "start": start,
+    }
+    if not wide and count <= _DENSE_DEPTH:
+        body |= _pack_dense(rows)
+        if body["depth"] == 8 and len(weights) == 1:
+            whole = np.pad(weights[0], ((0, 0), (0, 8 - count)))
+            body["bytes"] = np.ascontiguousarray(whole).view(np.uint64).reshape(-1)
+        else:
+            body["dense_weights"] = _words(np.pad(weights, ((0, 0), (0, 0), (0, -count % 4)))).reshape(-1)
+    return body
+
+
+def _spread_apart(array: Array, axis: int) -> Array:
+    """Put a row of zeros behind every row along an axis."""
+    shape = list(array.shape)
+    shape[axis] *= 2
+    return np.ascontiguousarray(np.stack([array, np.zeros_like(array)], axis=axis + 1).reshape(shape))
+
+
+def _code_start(table: CodeTable, rows: Array) -> Array | None:
+    """Return where sums start, so that features count from their zero."""
+    return None if table.zero == 0 else -table.zero * rows.sum(axis=(0, 1), dtype=np.int64)
+
+
+def _code_windows(weights: Array, wide: bool) -> tuple[Array, int] | None:
+    """Find the rows that are not zero at each code: the first one [in or 1, codes], and a multiple of 4 that holds all.
+
+    None where that is no less than all rows, or where two neighbours sum to too much.
+    """
+    count = weights.shape[2]
+    used = weights != 0
+    some = used.any(axis=2)
+    first = np.where(some, used.argmax(axis=2), 0)
+    last = np.where(some, count - 1 - used[:, :, ::-1].argmax(axis=2), 0)
+    taps = int((last - first).max()) + 1
+    taps += -taps % 4
+    if taps >= count:
+        return None
+    first = np.minimum(first, count - taps)
+    seen = np.take_along_axis(weights, first[..., None] + np.arange(taps), axis=2)
+    return None if not wide and _largest_pair(seen) > PAIR_SUM else (first, taps)
+
+
+def _largest_pair(weights: Array) -> int:
+    """Return what two neighbouring weights, 0 and 1, 2 and 3 and so on, sum to at most."""
+    even = np.pad(weights, ((0, 0), (0, 0), (0, weights.shape[2] % 2))).astype(np.int64)
+    return int((even[..., ::2] + even[..., 1::2]).max(initial=0))
 
 
 def _pack_spline(table: SplineTable) -> Packed:
