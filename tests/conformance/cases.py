@@ -17,7 +17,7 @@ import lutkan
 from conformance import networks
 from lutkan.artifact.program import KANOp, SegmentTable
 from lutkan.ir import Network
-from lutkan.tables import BasisSpec, SegmentSpec, Spec
+from lutkan.tables import BasisSpec, BranchSpec, CodeSpec, SegmentSpec, Spec
 
 __all__ = ["CASES", "Case", "same_bits"]
 
@@ -34,7 +34,7 @@ class Case:
 
     name: str
     network: Callable[[], Network]
-    spec: SegmentSpec | BasisSpec | Spec | str
+    spec: SegmentSpec | BasisSpec | CodeSpec | Spec | str
 
     @cached_property
     def net(self) -> Network:
@@ -147,4 +147,15 @@ CASES: tuple[Case, ...] = (
     Case("float32-even-straight-tails", networks.even_straight, "float32"),
     Case("float32-fast-kan", networks.fast_kan, "float32"),
     Case("float32-glued", networks.glued, "float32"),
+    Case("w8a8", networks.splines, "w8a8"),
+    Case("w4a4-masked", networks.masked, "w4a4"),
+    Case("w3a8-fast-kan", networks.fast_kans, "w3a8"),
+    Case("w5a6-gram", networks.gram, "w5a6"),
+    Case("w2a2-per-input-knots", networks.pykans, "w2a2"),
+    Case("w7a3-repeated-knots", networks.clamped, "w7a3"),
+    Case("w6a5-chebyshev", networks.chebyshev, CodeSpec(5, True, spline=BranchSpec(6, "tensor"))),
+    Case("w8a7-faster-kan", networks.switches, CodeSpec(7, percentile=(1.0, 99.0))),
+    Case("w8a4-free-offset", networks.pykans, CodeSpec(4, spline=BranchSpec(8, symmetric=False), scaler=BranchSpec(5))),
+    Case("w4a8-glued", networks.glued, "w4a8"),
+    Case("w8a8-int8", networks.pykans, Spec(CodeSpec(), (("1", BasisSpec(8)),))),
 )

@@ -106,6 +106,41 @@ def fast_kan(n_in: int = 4, n_out: int = 3, seed: int = 4) -> Network:
     return network(layer)
 
 
+def fast_kans(seed: int = 14) -> Network:
+    """Two layers of Gaussians behind LayerNorm, one directly after the other."""
+    rng = np.random.default_rng(seed)
+    layers = []
+    for number, (n_in, n_out) in enumerate(((5, 7), (7, 3))):
+        norm = LayerNorm(n_in, 1e-5, rng.normal(1.0, 0.2, n_in), rng.normal(0.0, 0.2, n_in))
+        radial = EdgeBank(GaussianRBF(np.linspace(-2, 2, 8), 4 / 7), rng.normal(size=(n_in, 8, n_out)))
+        branches = (Branch(radial, (norm,)), base(rng, n_in, n_out))
+        layers.append(KANLayer(f"layers.{number}", branches, rng.normal(size=n_out)))
+    return network(*layers)
+
+
+def gram(seed: int = 15) -> Network:
+    """Two layers of Gram polynomials of tanh(x), silu on each, LayerNorm and silu behind (KAGN)."""
+    rng = np.random.default_rng(seed)
+    steps = []
+    for number, (n_in, n_out) in enumerate(((5, 6), (6, 4))):
+        basis = Polynomial("gram", 3, tuple(rng.normal(0, 0.1, 4)), "silu")
+        edges = EdgeBank(basis, rng.normal(size=(n_in, 4, n_out)))
+        branches = (base(rng, n_in, n_out), Branch(edges, (Activation("tanh"),)))
+        steps.append(KANLayer(f"layers.{number}", branches))
+        steps += [LayerNorm(n_out, 1e-5, rng.normal(1.0, 0.1, n_out), rng.normal(0.0, 0.1, n_out)), Activation("silu")]
+    return network(*steps)
+
+
+def pykans(seed: int = 16) -> Network:
+    """Three layers on knots that differ from input to input, the scale apart, one directly after the other."""
+    rng = np.random.default_rng(seed)
+    layers = []
+    for number, (n_in, n_out) in enumerate(((4, 6), (6, 5), (5, 3))):
+        edges = spline(rng, n_in, n_out, adapted_knots(rng, n_in), scaled=True, amplitude=0.5)
+        layers.append(KANLayer(f"layers.{number}", (edges, base(rng, n_in, n_out)), rng.normal(size=n_out)))
+    return network(*layers)
+
+
 def switches(n_in: int = 3, n_out: int = 2, seed: int = 5) -> Network:
     """Reflectional switch functions (faster-kan)."""
     rng = np.random.default_rng(seed)

@@ -16,6 +16,7 @@ from lutkan.artifact.program import (
     AffineOp,
     BaseTable,
     BasisTable,
+    CodeTable,
     KANOp,
     KnotTable,
     LayerNormOp,
@@ -23,6 +24,7 @@ from lutkan.artifact.program import (
     Op,
     ProductTable,
     Program,
+    QuantizeOp,
     RadialTable,
     SegmentTable,
     SelectOp,
@@ -62,6 +64,8 @@ def _step(op: Op, x: Row) -> Row:
         if op.slope is not None:
             return [s * v if v < 0 else v for s, v in zip(op.slope, x, strict=True)]
         return [_function(op.function, v) for v in x]
+    if isinstance(op, QuantizeOp):
+        return [v if math.isnan(v) else F(op.step) * F(_code(op, v)) + F(op.low) for v in x]
     if isinstance(op, LinearOp):
         totals = [F(0.0)] * op.weight.shape[1]
         for v, weights in zip(x, op.weight, strict=True):
@@ -108,6 +112,7 @@ def _layer_norm(op: LayerNormOp, x: Row) -> Row:
 def _kan(op: KANOp, x: Row) -> Row:
     outputs = range(op.out_features) if op.outputs is None else op.outputs.tolist()
     sums = [F(0.0)] * len(outputs)
+    totals = []
     for branch in op.branches:
         seen = x
         for step in branch.pre:
@@ -116,6 +121,10 @@ def _kan(op: KANOp, x: Row) -> Row:
             seen = [seen[index] for index in op.inputs]
         if any(map(math.isnan, seen)):
             sums = [F(math.nan)] * len(sums)
+            totals.append([0] * len(sums))
+        elif isinstance(branch.table, CodeTable):
+            totals.append(_code_sums(branch.table, seen))
+            sums = [s + F(t) * scale for s, t, scale in zip(sums, totals[-1], branch.table.scale, strict=True)]
         elif isinstance(branch.table, (SegmentTable, BaseTable)):
             for i, v in enumerate(seen):
                 for o in range(len(sums)):
@@ -126,6 +135,8 @@ def _kan(op: KANOp, x: Row) -> Row:
             _add_product(branch.table, seen, sums)
         else:
             _add_rows(branch.table, seen, sums)
+    if op.requantize is not None:
+        return _requantized(op, list(outputs), totals, math.isnan(sums[0]))
     if op.bias is None:
         return sums
     y = list(op.bias)
@@ -198,7 +209,7 @@ def _encode(table: IntegerRows, x: np.float32, i: int) -> tuple[int, list[int]]:
     return p // 2**n, [int(w) for w in table.weights[p % 2**n]]
 
 
-def _encode_knots(table: KnotTable, x: np.float32, t: Row) -> tuple[int, list[int]]:
+def _encode_knots(table: KnotTable | CodeTable, x: np.float32, t: Row) -> tuple[int, list[int]]:
     degree, total = table.degree, 4096 if table.coefficient_bits == 16 else 255
     if not t[0] <= x < t[-1]:
         return 0, [0] * (degree + 1)
@@ -299,6 +310,50 @@ def _add_product(table: ProductTable, x: Row, sums: Row) -> None:
         for o in range(len(sums)):
             if not inside:
                 sums[o] = sums[o] + (F(weight(i, o)) * value) * table.scale[o]
+
+
+def _code(table: CodeTable | QuantizeOp, x: np.float32) -> int:
+    a, b = (0.0, 1.0) if table.coded else (table.low - table.step / 2, 1 / table.step)
+    return _floor_clamped((x - F(a)) * F(b), F(2**table.bits - 1))
+
+
+def _features(table: CodeTable, i: int, code: int) -> list[int]:
+    if table.features is not None:
+        return [int(w) for w in table.features[i if len(table.features) > 1 else 0, code]]
+    knots = [F(t) for t in table.knots[i if len(table.knots) > 1 else 0]]
+    s, weights = _encode_knots(table, F(table.step) * F(code) + F(table.low), knots)
+    rows = [0] * table.rows
+    for t, w in enumerate(weights):
+        if 0 <= s - table.degree + t < table.rows:
+            rows[s - table.degree + t] = w
+    return rows
+
+
+def _code_sums(table: CodeTable, x: Row) -> list[int]:
+    features = [_features(table, i, _code(table, v)) for i, v in enumerate(x)]
+    return [
+        sum(
+            (w - table.zero) * _stored(table, i, row, o)
+            for i, weights in enumerate(features)
+            for row, w in enumerate(weights)
+        )
+        for o in range(table.out_features)
+    ]
+
+
+def _requantized(op: KANOp, outputs: list[int], totals: list[list[int]], lost: bool) -> Row:
+    to = op.requantize
+    y = []
+    for o in range(op.out_features):
+        bias = 0.0 if op.bias is None else float(op.bias[o])
+        total = round(((bias - to.low) / to.step + 0.5) * 2.0**to.shift)  # ties to even, as rint
+        if o in outputs:
+            at = outputs.index(o)
+            for branch, sums in zip(op.branches, totals, strict=True):
+                total += sums[at] * round(float(branch.table.scale[at]) / to.step * 2.0**to.shift)
+        code = F(min(max(total // 2**to.shift, 0), 2**to.bits - 1))
+        y.append(F(math.nan) if lost and o in outputs else code)
+    return y
 
 
 def _add_spline(table: SplineTable, x: Row, sums: Row) -> None:

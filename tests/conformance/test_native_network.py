@@ -103,24 +103,28 @@ def test_the_programs_reach_every_kind_and_flag():
                 continue
             seen.setdefault("live", set()).add((step.inputs is None, step.outputs is None, step.bias is None))
             seen.setdefault("branches", set()).add(len(step.branches))
+            seen.setdefault("requantize", set()).add(step.requantize is None)
             for branch in step.branches:
                 seen.setdefault("pre", set()).add(len(branch.pre))
                 table = branch.table
                 seen.setdefault("table", set()).add(table.op)
                 for field in (
                     "coefficient_bits", "degree", "shift", "outside", "position_bits", "base", "function", "boundary",
-                    "interpolation", "samples",
+                    "interpolation", "samples", "bits", "coded",
                 ):  # fmt: skip
                     seen.setdefault(f"{table.op}.{field}", set()).add(getattr(table, field, None))
-                for field in ("low", "knots", "fold_low", "base_rows"):
+                for field in ("low", "knots", "fold_low", "base_rows", "features"):
                     array = getattr(table, field, None)
-                    if array is not None and table.shape[0] > 1:
+                    if isinstance(array, np.ndarray) and table.shape[0] > 1:
                         seen.setdefault(f"{table.op}.{field}", set()).add(len(array) == 1)
     functions = {"identity", "silu", "gelu", "relu", "tanh", "sigmoid"}
     assert seen["table"] == set(TABLES)
-    assert seen["op"] == {"select", "affine", "layer_norm", "activation", "linear", "product", "kan"}
+    assert seen["op"] == {"select", "affine", "layer_norm", "activation", "quantize", "linear", "product", "kan"}
     assert seen["widths"] >= {1, 2, 3, 5, 7, 11, 13, 17, 97, 127}
     assert len(seen["live"]) == 6 and seen["branches"] == {1, 2, 3} and seen["pre"] == {0, 1, 2, 3}
+    assert seen["code.coefficient_bits"] == {16, 8, 7, 6, 5, 4, 3, 2} and seen["code.bits"] == set(range(2, 9))
+    assert seen["code.coded"] == seen["code.features"] == seen["code.knots"] == {True, False}
+    assert seen["code.degree"] == {None, 1, 2, 3} and len(seen["requantize"]) == 2
     for table in ("basis", "knots", "radial", "base_product"):
         assert seen[f"{table}.coefficient_bits"] == {16, 8, 4, 3, 2}
     assert seen["basis.position_bits"] == {0, 1, 3, 6, 8, 10, 12}

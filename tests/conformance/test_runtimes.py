@@ -88,6 +88,8 @@ def test_the_list_covers_every_operation_and_flag():
                 continue
             seen.setdefault("selects", set()).update({step.inputs is not None, step.outputs is not None})
             seen.setdefault("bias", set()).add(step.bias is not None)
+            if step.requantize is not None:
+                seen["op"].add("requantize")
             for branch in step.branches:
                 seen["op"] |= {"branch", branch.table.op, *(pre.op for pre in branch.pre)}
                 table = branch.table

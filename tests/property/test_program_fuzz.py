@@ -41,6 +41,9 @@ PROGRAMS = [
         (networks.adapted(), "int16"),
         (networks.fast_kan(), "int4"),
         (networks.straight(), "int8"),
+        (networks.masked(), "w4a4"),
+        (networks.fast_kans(), "w3a3"),
+        (networks.pykans(), "w8a8"),
     )
 ]
 ENCODED = [encode_program(program) for program in PROGRAMS]
