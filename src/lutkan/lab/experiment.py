@@ -19,6 +19,7 @@ import logging
 import multiprocessing
 import os
 import shlex
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -327,16 +328,29 @@ def _measured(cells: Sequence[Any], measure: Measure, workers: int, ray: bool) -
 
 def _in_processes(cells: Sequence[Any], one: Callable[[Any], Finished], workers: int) -> Iterator[Finished]:
     context = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(workers, mp_context=context) as pool:
+    # An interrupt is for this process: workers finish what they do and are then not asked again.
+    quiet = {"initializer": signal.signal, "initargs": (signal.SIGINT, signal.SIG_IGN)}
+    with concurrent.futures.ProcessPoolExecutor(workers, mp_context=context, **quiet) as pool:
         waiting = {pool.submit(one, cell) for cell in cells}
+        failure: BaseException | None = None
         try:
             while waiting:
                 done, waiting = concurrent.futures.wait(waiting, return_when=concurrent.futures.FIRST_COMPLETED)
-                # What is finished is handed on before a failure beside it ends the run.
-                for future in sorted(done, key=lambda future: future.exception() is not None):
-                    yield future.result()
+                for future in done:
+                    if future.cancelled():
+                        continue
+                    error = future.exception()
+                    if error is None:
+                        yield future.result()
+                    elif failure is None:
+                        # What others are at is finished and handed on before the failure ends the run.
+                        failure = error
+                        for other in waiting:
+                            other.cancel()
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
+        if failure is not None:
+            raise failure
 
 
 def _on_ray(cells: Sequence[Any], one: Callable[[Any], Finished], workers: int) -> Iterator[Finished]:
@@ -355,10 +369,19 @@ def _on_ray(cells: Sequence[Any], one: Callable[[Any], Finished], workers: int) 
         task = ray.remote(num_cpus=1, max_retries=0)(work)
         queue = iter(cells)
         waiting = [task.remote(cell) for cell in itertools.islice(queue, workers)]
+        failure: BaseException | None = None
         while waiting:
-            done, waiting = ray.wait(waiting)
-            waiting += [task.remote(cell) for cell in itertools.islice(queue, len(done))]
-            yield ray.get(done[0])
+            (done,), waiting = ray.wait(waiting)
+            try:
+                finished = ray.get(done)
+            except ray.exceptions.RayError as error:
+                failure = failure or error
+                continue  # as in processes
+            if failure is None:
+                waiting += [task.remote(cell) for cell in itertools.islice(queue, 1)]
+            yield finished
+        if failure is not None:
+            raise failure
     finally:
         if mine:
             ray.shutdown()

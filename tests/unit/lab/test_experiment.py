@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 
 import numpy as np
@@ -259,13 +262,51 @@ def test_a_failure_in_a_process_keeps_what_was_finished(tmp_path):
     assert done.returncode == 1
     assert "ValueError: four" in done.stderr
     finished = {line["params"]["n"] for line in lines(tmp_path / "run.jsonl")[1:]}
-    assert {0, 1, 2} <= finished <= {0, 1, 2, 3, 5}
+    assert {0, 1, 2, 3} <= finished <= {0, 1, 2, 3, 5}
     cells = [line for line in spread(tmp_path, "processes") if line["kind"] == "cell"]
     assert sorted(line["params"]["n"] for line in cells) == list(range(6))
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="this system has no such signals")
+def test_an_interrupt_stops_all_processes_and_the_run_goes_on_later(tmp_path):
+    slow = MODULE.replace("def measure(cell):", "def measure(cell):\n    time.sleep(0.2)").replace(
+        "import os", "import os, time"
+    )
+    (tmp_path / "measured.py").write_text(slow, encoding="utf-8")
+    (tmp_path / "script.py").write_text(SCRIPT.replace("range(6)", "range(600)"), encoding="utf-8")
+    (tmp_path / "healed").touch()
+    running = subprocess.Popen(
+        [sys.executable, "script.py", "processes"],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    path = tmp_path / "run.jsonl"
+    while running.poll() is None and (not path.exists() or path.read_bytes().count(b"\n") < 4):
+        time.sleep(0.02)
+    os.killpg(running.pid, signal.SIGINT)
+    _, stderr = running.communicate(timeout=120)
+    assert running.returncode != 0
+    assert stderr.count("KeyboardInterrupt") == 1  # of the parent alone
+    before = [line for line in lines(path) if line["kind"] == "cell"]
+    assert 3 <= len(before) < 600
+    cells = [line for line in spread(tmp_path, "processes") if line["kind"] == "cell"]
+    assert cells[: len(before)] == before
+    assert len({line["params"]["n"] for line in cells}) == len(cells)
+
+
 def test_ray_with_two_workers(tmp_path):
     pytest.importorskip("ray", reason="needs ray")
+    (tmp_path / "measured.py").write_text(MODULE, encoding="utf-8")
+    (tmp_path / "script.py").write_text(SCRIPT, encoding="utf-8")
+    command = [sys.executable, "script.py", "ray"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "ValueError: four" in done.stderr
+    finished = {line["params"]["n"] for line in lines(tmp_path / "run.jsonl")[1:]}
+    assert {0, 1, 2, 3} <= finished <= {0, 1, 2, 3, 5}
+    (tmp_path / "run.jsonl").unlink()
     manifest, *cells = spread(tmp_path, "ray")
     assert manifest["ray"] is True
     assert len(cells) == 6
