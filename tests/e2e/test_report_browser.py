@@ -149,7 +149,10 @@ def test_the_page_is_whole_at_every_width_in_light_and_dark(browser, page, width
 
 
 def test_print_is_on_white_and_shows_whole_tables(browser, page):
-    browser.open(page[0], width=1000, scheme="dark", media="print")
+    paper = 688  # A4 between its margins, in pixels
+    browser.open(page[0], width=paper, scheme="dark", media="print")
+    assert browser.evaluate("document.documentElement.scrollWidth") <= paper
+    assert browser.evaluate(TEXT_THAT_DOES_NOT_FIT) == []
     assert browser.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     cut = "[...document.querySelectorAll('.wide')].filter(box => box.scrollHeight > box.clientHeight + 1).length"
     assert browser.evaluate(cut) == 0

@@ -197,31 +197,29 @@ def _bytes(tables: Sequence[Group]) -> Part:
                     mark=None if math.isnan(checkpoint) else checkpoint,
                 )
             )
-    fields = [name for name in _fields(tables) if name.startswith(_SIZES)]
+    valued = any(one.params.get("value") for one in tables)
+    names = ("net", "tables", "value") if valued else ("net", "tables")
+    labels = [tuple(str(one.params.get(name) or "") for name in names) for one in tables]
+    sizes = [name for name in _fields(tables) if name.startswith(_SIZES)]
     arrays = [name for name in _fields(tables) if name.startswith("arrays.")]
-    rows = [
-        (
-            str(one.params.get("net")),
-            str(one.params.get("tables")),
-            str(one.params.get("value") or ""),
-            *(whole(one.mean(name)) for name in fields),
-            share(one.mean("file_bytes") / one.mean("checkpoint_bytes")) if one.numbers("checkpoint_bytes") else "",
-            *(whole(one.mean(name)) for name in arrays),
-        )
-        for one in tables
-    ]
-    head = (
-        "net",
-        "tables",
-        "value",
-        *(in_words(name).replace(" bytes", "") for name in fields),
-        "file of checkpoint",
-        *(in_words(name.removeprefix("arrays.")) for name in arrays),
-    )
+    of_checkpoint = [share(one.mean("file_bytes") / one.mean("checkpoint_bytes") or math.nan) for one in tables]
+    found = []
+    if sizes:
+        head = (*names, *(in_words(name).replace(" bytes", "") for name in sizes), "file of checkpoint")
+        rows = [
+            (*label, *(whole(one.mean(name)) for name in sizes), part)
+            for label, one, part in zip(labels, tables, of_checkpoint, strict=True)
+        ]
+        found.append(Table("Bytes", head, tuple(rows), len(names)))
+    if arrays:
+        head = (*names, *(in_words(name.removeprefix("arrays.")) for name in arrays))
+        rows = [
+            (*label, *(whole(one.mean(name)) for name in arrays)) for label, one in zip(labels, tables, strict=True)
+        ]
+        found.append(Table("Bytes by array", head, tuple(rows), len(names)))
     missing = "" if plots else "no cell tells the bytes of its arrays"
     text = "Arrays of the artifact; the dotted line is the float32 checkpoint." if plots else ""
-    table = Table("Bytes", head, tuple(rows), 3, "In bytes: files first, then the arrays in them.")
-    return Part("Bytes", text, tuple(plots), (table,) if rows else (), missing)
+    return Part("Bytes by array", text, tuple(plots), tuple(found), missing)
 
 
 _SIZES = ("file_bytes", "table_bytes", "memory_bytes", "checkpoint_bytes", "parameter_bytes")

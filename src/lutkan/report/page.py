@@ -10,7 +10,7 @@ from typing import Any
 from lutkan._version import __version__
 from lutkan.errors import RuntimeUnavailableError
 from lutkan.report.plots import Key, Plot
-from lutkan.report.tables import Table, markdown
+from lutkan.report.tables import Table, divided, markdown
 
 __all__ = ["Part", "Report", "Section", "html", "manifest_lines", "markdown_page"]
 
@@ -125,7 +125,7 @@ def html(report: Report) -> str:
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     template = environment.from_string(_TEMPLATE.read_text(encoding="utf-8"))
-    return template.render(report=report, version=__version__, key_path=_key_path)
+    return template.render(report=report, version=__version__, key_path=_key_path, divided=divided)
 
 
 # Shapes of a legend, on a field of 14 by 14.
@@ -165,7 +165,7 @@ def markdown_page(report: Report) -> str:
             blocks.append(f"### {part.title}")
             if part.text:
                 blocks.append(part.text)
-            for table in part.tables:
+            for table in (narrow for wide in part.tables for narrow in divided(wide)):
                 if table.title and table.title != part.title:
                     blocks.append(f"{table.title}:")
                 blocks.append(markdown(table))

@@ -282,7 +282,9 @@ def heat_map(
         axes.tick_params(length=0)
         _label(axes, column_label, row_label)
 
-    height = 70 + 30 * len(rows)
+    tall = max((_lines(text, 18) for text in rows), default=1)
+    below = max((_lines(text, 48 // len(columns)) for text in columns), default=1)
+    height = 60 + max(30, 12 * tall + 4) * len(rows) + 11 * below
     return Plot(name, title, height, draw, (), caption)
 
 
@@ -342,7 +344,7 @@ def bars(
         _label(axes, x_label, "")
 
     legend = tuple(Key(label, number % SLOTS, "patch") for number, label in enumerate(parts))
-    height = 60 + (24 if max(map(len, rows), default=0) > 22 else 19) * len(rows)
+    height = 60 + (8 + 12 * max((_lines(text, 22) for text in rows), default=1)) * len(rows)
     return Plot(name, title, height, draw, legend if len(parts) > 1 else (), caption)
 
 
@@ -526,6 +528,10 @@ def _broken(text: str, width: int) -> str:
             lines.append("")
         lines[-1] += piece
     return "\n".join(line.rstrip() for line in lines)
+
+
+def _lines(text: str, width: int) -> int:
+    return _broken(text, width).count("\n") + 1
 
 
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")

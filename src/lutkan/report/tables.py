@@ -11,10 +11,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from lutkan.lab.statistics import Summary, summarize
 from lutkan.report.load import Cell, Result, flat
 
-__all__ = ["Group", "Table", "csv_text", "group", "markdown", "number", "over_seeds", "spread"]
+__all__ = ["Group", "Table", "csv_text", "divided", "group", "markdown", "number", "over_seeds", "spread"]
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,32 @@ class Table:
     rows: tuple[tuple[str, ...], ...]
     text_columns: int = 1
     note: str = ""
+
+
+def divided(table: Table, most: int = 10) -> list[Table]:
+    """Divide a table into tables of at most so many columns of numbers, each with the columns of names.
+
+    Rows that have nothing in these columns are left out.
+
+    Examples
+    --------
+    >>> wide = Table("t", ("net", "a", "b", "c"), (("n", "1", "2", "3"),))
+    >>> [(part.title, part.head) for part in divided(wide, 2)]
+    [('t (1 of 2)', ('net', 'a', 'b')), ('t (2 of 2)', ('net', 'c'))]
+    """
+    names, columns = table.text_columns, range(table.text_columns, len(table.head))
+    if len(columns) <= most:
+        return [table]
+    count = math.ceil(len(columns) / most)
+    parts = []
+    for number_, chosen in enumerate(np.array_split(np.array(columns), count), start=1):
+        kept = [*range(names), *chosen.tolist()]
+        told = [row for row in table.rows if any(row[column] for column in chosen)]
+        rows = tuple(tuple(row[column] for column in kept) for row in told)
+        head = tuple(table.head[column] for column in kept)
+        note = table.note if number_ == count else ""
+        parts.append(Table(f"{table.title} ({number_} of {count})", head, rows, names, note))
+    return parts
 
 
 @dataclass(frozen=True, eq=False)

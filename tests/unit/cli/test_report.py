@@ -25,8 +25,8 @@ def test_all_three_forms_at_once(run, memory, tmp_path):
     assert markdown.startswith("# Ours\n") and "| 10-8 | basis-8 |" in markdown
     assert len(list(csv.DictReader(table.splitlines()))) == 3
     lines = result.stdout.splitlines()
-    assert lines[0] == f"{outputs[0]}: 1 plot, 1 table, {len(page.encode()):,} bytes"
-    assert lines[1] == f"{outputs[1]}: 1 table, {len(markdown.encode()):,} bytes"
+    assert lines[0] == f"{outputs[0]}: 1 plot, 2 tables, {len(page.encode()):,} bytes"
+    assert lines[1] == f"{outputs[1]}: 2 tables, {len(markdown.encode()):,} bytes"
     assert lines[2] == f"{outputs[2]}: 3 cells, {len(table.encode()):,} bytes"
     assert lines[3] == "not in it"
     assert any("lutkan lab sweep" in line for line in lines)
