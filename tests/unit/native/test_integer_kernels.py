@@ -291,6 +291,50 @@ def test_finish16(kernels):
         assert_same_bits(found, sums + acc.astype(F32) * scale)
 
 
+def sums_and_multipliers(rng, n, most):
+    """Sums up to `most`, multipliers up to 2^30 - 1, and totals such that 64 bits hold what is added."""
+    acc = rng.integers(-most, most + 1, n)
+    acc[rng.random(n) < 0.1] = rng.choice([most, -most])
+    multiplier = rng.integers(-(2**30) + 1, 2**30, n)
+    multiplier[rng.random(n) < 0.1] = rng.choice([2**30 - 1, 1 - 2**30, 0])
+    return acc, multiplier.astype(np.int32), rng.integers(-(2**62), 2**62, n)
+
+
+def test_requantize8(kernels):
+    rng = np.random.default_rng(40)
+    for n in range(16, 300, 16):
+        acc, multiplier, total = sums_and_multipliers(rng, n, 2**31 - 1)
+        found = total.copy()
+        kernels.call("requantize8", acc.astype(np.int32), multiplier, found, n)
+        np.testing.assert_array_equal(found, total + acc * multiplier)
+
+
+def test_requantize16(kernels):
+    rng = np.random.default_rng(41)
+    for n in range(16, 300, 16):
+        acc, multiplier, total = sums_and_multipliers(rng, n, 2**31 + 12345)
+        found = total.copy()
+        kernels.call("requantize16", acc, multiplier, found, n)
+        np.testing.assert_array_equal(found, total + acc * multiplier)
+
+
+@pytest.mark.parametrize("shift", [0, 1, 7, 31, 32, 33, 40, 61, 62])
+@pytest.mark.parametrize("bits", [2, 3, 8])
+def test_give_codes(kernels, shift, bits):
+    rng = np.random.default_rng(shift)
+    top = (1 << bits) - 1
+    total = np.concatenate(
+        [
+            rng.integers(-(2**63), 2**63 - 1, 64),
+            (rng.integers(-2, 1 << (bits + 1), 64) << min(shift, 50)) + rng.integers(-1, 2, 64),
+            [0, -1, 1, 2**63 - 1, -(2**63), 1 << shift, (1 << shift) - 1, -(1 << shift)] * 2,
+        ]
+    )
+    y = np.full(len(total), 7, F32)
+    kernels.call("give_codes", total, shift, top, y, len(total))
+    assert_same_bits(y, np.clip(total >> shift, 0, top).astype(F32))
+
+
 # ----------------------------------------------------------------------------------------------------------- positions
 
 
@@ -356,6 +400,30 @@ def test_encode_at_every_border(kernels):
         off, w = np.zeros(n, U32), np.zeros(n, U32)
         kernels.call("encode", low, inverse, base, count, 0, 1, 1, table, x.astype(F32), off, w, n)
         np.testing.assert_array_equal(off, expected)
+
+
+@pytest.mark.parametrize("count", [4, 16, 256])
+@pytest.mark.parametrize("per_row", [1, 2, 3, 4, 8])
+@pytest.mark.parametrize("windows", [False, True])
+@pytest.mark.parametrize("own", [False, True])
+@np.errstate(all="ignore")
+def test_encode_codes(kernels, count, per_row, windows, own):
+    """Weights of every position, of each input or of all; blocks to skip, or none."""
+    rng = np.random.default_rng(count + per_row)
+    for n in SIZES:
+        low, inverse, x = draw_positions(rng, n, count, 0)
+        places = n * count if own else count
+        table = rng.integers(0, 2**32, (places, per_row), dtype=U32)
+        first = rng.integers(0, 60, places, dtype=U32) if windows else None
+        base, block = rng.integers(0, 2**20, n, dtype=U32), int(rng.integers(1, 200))
+        off, w = np.full(n, 77, U32), np.full((n, per_row), 77, U32)
+        stride = count if own else 0
+        kernels.call(
+            "encode_codes", low, inverse, base, count, 0, block, per_row, table.copy(), first, stride, x, off, w, n
+        )  # fmt: skip
+        p = positions_of(x, low, inverse, count) + (np.arange(n) * count if own else 0)
+        np.testing.assert_array_equal(off, base + (first[p] * U32(block) if windows else U32(0)))
+        np.testing.assert_array_equal(w, table[p])
 
 
 @np.errstate(all="ignore")
