@@ -15,11 +15,13 @@ from lutkan.artifact.program import (
     BaseTable,
     BasisTable,
     BranchOp,
+    CodeTable,
     IntegerRows,
     KANOp,
     KnotTable,
     LayerNormOp,
     ProductTable,
+    QuantizeOp,
     SegmentTable,
     SplineTable,
     Table,
@@ -210,7 +212,7 @@ def _artifact_edges(op: KANOp, source: int, x: F32) -> F32:
         pre = tuple(_cut_glue(step, source) for step in branch.pre if not isinstance(step, LayerNormOp))
         branches.append(BranchOp(pre, _cut(branch.table, place)))
     bias = None if op.outputs is None else np.zeros(op.out_features, dtype=np.float32)
-    single = replace(op, in_features=1, inputs=None, bias=bias, branches=tuple(branches))
+    single = replace(op, in_features=1, inputs=None, bias=bias, branches=tuple(branches), requantize=None)
     with np.errstate(all="ignore"):
         return reference.run_kan(single, np.ascontiguousarray(x[:, None]))
 
@@ -227,6 +229,8 @@ def _cut_glue(step: Any, source: int) -> Any:
     """Return an elementwise step for one of its features."""
     if isinstance(step, AffineOp):
         return AffineOp(step.scale[source : source + 1], step.bias[source : source + 1])
+    if isinstance(step, QuantizeOp):
+        return replace(step, features=1, coded=False)
     slope = None if step.slope is None else step.slope[source : source + 1]
     return replace(step, features=1, slope=slope)
 
@@ -262,6 +266,9 @@ def _cut(table: Table, i: int) -> Table:
         own["base_q"] = base_q
     elif isinstance(table, KnotTable):
         own["knots"] = mine(table.knots)
+    elif isinstance(table, CodeTable):
+        # The layer before may hand over codes; an edge is drawn over the numbers that they stand for.
+        own |= {"features": mine(table.features), "knots": mine(table.knots), "coded": False}
     return replace(table, **own)
 
 
@@ -273,7 +280,7 @@ def _covered(op: KANOp, edge: Edge) -> tuple[float, float]:
         if ends is None:
             continue
         low, high = ends
-        for step in reversed([step for step in branch.pre if not isinstance(step, LayerNormOp)]):
+        for step in reversed([step for step in branch.pre if not isinstance(step, LayerNormOp | QuantizeOp)]):
             if not isinstance(step, AffineOp):
                 # A squashing function: its table holds all that comes out of it, so show where it bends.
                 return -3.0, 3.0
@@ -297,6 +304,8 @@ def _ends(table: Table, i: int) -> tuple[float, float] | None:
     if isinstance(table, SplineTable):
         low = float(mine(table.low))
         return low, low + table.segments / float(mine(table.inverse))
+    if isinstance(table, CodeTable):
+        return table.low, table.low + table.step * ((1 << table.bits) - 1)
     if isinstance(table, IntegerRows):
         low = float(mine(table.low))  # type: ignore[attr-defined]
         count = table.segments << table.position_bits if isinstance(table, BasisTable) else table.positions  # type: ignore[attr-defined]
