@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from lutkan._version import __version__
-from lutkan.cli import bench, demo, doctor, inspect, lab, lab_dos, predict, verify
+from lutkan.cli import bench, demo, doctor, inspect, lab, lab_dos, lab_quant, predict, verify
 from lutkan.cli import compile as compile_verb
 from lutkan.cli import report as report_verb
 from lutkan.cli.terminal import complain
@@ -83,6 +83,6 @@ for _verb in (
     app.command()(_reporting(_verb))
 
 lab_group = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
-for _verb in (*lab.VERBS, lab_dos.dos):
+for _verb in (*lab.VERBS, lab_dos.dos, lab_quant.quant):
     lab_group.command()(_reporting(_verb))
 app.add_typer(lab_group, name="lab", help="Run an experiment: sweeps, policies, memory, start-up, case studies.")

@@ -12,6 +12,7 @@ from lutkan.errors import InputError
 from lutkan.lab import coldstart, oob, sweep
 from lutkan.lab.dos.page import page as dos_page
 from lutkan.lab.experiment import Run
+from lutkan.lab.quant_page import quant_page
 from lutkan.lab.results import markdown_table, microseconds
 from lutkan.lab.statistics import summarize
 
@@ -574,6 +575,11 @@ def _start_label(cell: Mapping[str, Any]) -> str:
     return f"{cell['params']['net']}, {cell['params']['tables']}, {cell['params']['runtime']}"
 
 
+def quant_run_page(run: Run) -> str:
+    """Write the page of a comparison of quantization methods."""
+    return quant_page(run, _head("Quantization", "quant"), run_markdown(run))
+
+
 #: Pages by experiment.
 PAGES: dict[str, Callable[[Run], str]] = {
     "sweep": sweep_page,
@@ -581,4 +587,5 @@ PAGES: dict[str, Callable[[Run], str]] = {
     "memory": memory_page,
     "coldstart": coldstart_page,
     "dos": dos_page,
+    "quant": quant_run_page,
 }

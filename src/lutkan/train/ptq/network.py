@@ -42,7 +42,7 @@ Progress = Callable[[int, int, str], None]
 # while the range of the layer's input is searched. The library's own methods give it the spec's input bits.
 _FINE_BITS = 8
 # Rows that Hessians and learned rounding use, and rows on which a range is searched.
-_ROWS, _SEARCH_ROWS = 2048, 512
+_ROWS, _SEARCH_ROWS = 2048, 256
 _SYNTHETIC_ROWS = 1024
 
 
@@ -561,13 +561,26 @@ class _OutputError:
         self.view, self.x, self.target = view, x, target
         self.weights = [branch.weights.astype(np.float32).T for branch in view.branches]
         self.spread = max(float(np.var(target)), 1e-30)
+        # Up to as many codes as features, a sum over marked codes is shorter than one over features.
+        self.few = sum(branch.bank.basis.size for branch in view.branches)
 
     def answer(self, grid: CodeGrid, inner: tuple[CodeGrid | None, ...]) -> F32:
         """Return the sums of the layer, without bias."""
         y = np.zeros(self.target.shape, dtype=np.float32)
         codes = self.view.codes(self.x, grid, inner)
-        for branch, own, seen, weights in zip(self.view.branches, inner, codes, self.weights, strict=True):
-            y += lookup(branch.table(own or grid), seen) @ weights
+        shared: dict[int, F32] = {}  # by the codes that a branch sees: what every code adds to the outputs
+        for number, (branch, own, seen) in enumerate(zip(self.view.branches, inner, codes, strict=True)):
+            table = branch.table(own or grid, integer=False)
+            if (1 << (own or grid).bits) > self.few:
+                y += lookup(table, seen) @ self.weights[number]
+                continue
+            outputs = np.matmul(table, self.weights[number].reshape(branch.bank.coefficients.shape))
+            key = number if own is not None else -1
+            shared[key] = shared[key] + outputs if key in shared else outputs
+        for key, outputs in shared.items():
+            seen = codes[key] if key >= 0 else next(c for c, g in zip(codes, inner, strict=True) if g is None)
+            marks = seen[:, :, None] == np.arange(outputs.shape[1])
+            y += marks.reshape(len(seen), -1).astype(np.float32) @ outputs.reshape(-1, outputs.shape[2])
         return y
 
     def of(self, y: F32) -> float:

@@ -112,7 +112,7 @@ def search_free_grid(x: Floats, bits: int, cost: Cost) -> CodeGrid:
     if most - least < _NARROW:
         return free_grid(least - _NARROW, least + _NARROW, bits)
     middle = float(np.clip(np.median(x), least + 0.25 * (most - least), most - 0.25 * (most - least)))
-    shares = np.array([1.0, 0.85, 0.7, 0.56, 0.43, 0.3, 0.18]) if bits <= 5 else np.array([1.0, 0.9, 0.75, 0.6])
+    shares = np.array([1.0, 0.75, 0.52, 0.33]) if bits <= 5 else np.array([1.0, 0.9, 0.75])
     best, least_cost = free_grid(least, most, bits), np.inf
     ends = (least, most)
     for a in middle + (least - middle) * shares:
@@ -121,7 +121,7 @@ def search_free_grid(x: Floats, bits: int, cost: Cost) -> CodeGrid:
             price = cost(grid)
             if price < least_cost:
                 best, least_cost, ends = grid, price, (float(a), float(b))
-    move = 0.06 * (most - least)
+    move = 0.08 * (most - least)
     for _ in range(4 if bits <= 5 else 2):
         improved = False
         for da, db in ((-1, 0), (1, 0), (0, -1), (0, 1), (1, 1), (-1, -1)):
