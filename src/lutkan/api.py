@@ -41,8 +41,9 @@ def compile(
     net : Network
     spec : Spec, layer spec or str
         "int8", "int16", "int4" (integer basis tables), "float32" (spline rows as they are), "segment-int8-L64",
-        "segment-uint8-L16", ... (the LUT-KAN contract), a spec object, or "auto": bits, folding and intervals are then
-        chosen layer by layer, and the table of what was tried stands in the manifest under `search`.
+        "segment-uint8-L16", ... (the LUT-KAN contract), "w4a8", ... (weights and inputs of so many bits, 2 to 8:
+        integers from code to code), a spec object, or "auto": bits, folding and intervals are then chosen layer by
+        layer, and the table of what was tried stands in the manifest under `search`.
     calibration : array [N, in], optional
         Rows that look like the inputs to come; hidden ranges and the manifest's figures are measured on them.
     domain : (low, high), optional

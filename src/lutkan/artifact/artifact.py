@@ -19,7 +19,7 @@ from lutkan.artifact.codec import decode_program, encode_program
 from lutkan.artifact.container import pack, unpack
 from lutkan.artifact.layout import lay_out, take_up
 from lutkan.artifact.limits import MAX_FILE_BYTES
-from lutkan.artifact.program import KANOp, Program
+from lutkan.artifact.program import CodeTable, KANOp, Program, Table
 from lutkan.errors import ArtifactError
 
 __all__ = ["Artifact"]
@@ -148,8 +148,9 @@ class Artifact:
         for index, step in enumerate(self.program.steps):
             text = f"  {index}: {step.op} {step.shape[0]} -> {step.shape[1]}"
             if isinstance(step, KANOp):
-                tables = ", ".join(branch.table.op for branch in step.branches)
-                text += f" {step.name} [{tables}]"
+                text += f" {step.name} [{', '.join(_table_text(branch.table) for branch in step.branches)}]"
+                if step.requantize is not None:
+                    text += f", answers with codes of {step.requantize.bits} bits"
             lines.append(text)
         calibration = self.info.get("calibration", {})
         if isinstance(calibration, dict) and calibration.get("rows", 0) == 0:
@@ -162,6 +163,10 @@ class Artifact:
     def __repr__(self) -> str:
         program = self.program
         return f"Artifact({program.in_features} -> {program.out_features}, {program.edges} edges, {self.nbytes} bytes)"
+
+
+def _table_text(table: Table) -> str:
+    return f"code w{table.coefficient_bits}a{table.bits}" if isinstance(table, CodeTable) else table.op
 
 
 def _read(source: object) -> bytes:
