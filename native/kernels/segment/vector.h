@@ -8,6 +8,9 @@
  * Tiles of outputs are the outer loop and hits the inner one: every sum still takes hit after hit. */
 #include "segment.h"
 
+/* Which samples a hit needs is only known from the inputs, so they are called for so many hits ahead. */
+#define AHEAD 6
+
 #define INLINE static inline __attribute__((always_inline))
 
 INLINE vec codes(const void *row, size_t o, const int is_unsigned) {
@@ -24,6 +27,14 @@ INLINE void tile(const lk_hits *hits, size_t n_hits, const int is_unsigned, cons
         const char *q0 = (const char *)hits->q + lk_left(hits, h) * n;
         const char *q1 = (const char *)hits->q + lk_right(hits, h) * n;
         const size_t segment = hits->segment[h] * n;
+        if (h + AHEAD < n_hits) {
+            const char *next = (const char *)hits->q + o, *l = next + lk_left(hits, h + AHEAD) * n;
+            const char *r = next + lk_right(hits, h + AHEAD) * n;
+            for (size_t byte = 0; byte < WIDTH * (size_t)count; byte += 64) {
+                __builtin_prefetch(l + byte);
+                __builtin_prefetch(r + byte);
+            }
+        }
         if (nearest && !(hits->w[h] < 0.5f)) q0 = q1;
         const vec w = vset(hits->w[h]);
 #pragma GCC unroll 8
