@@ -105,7 +105,9 @@ def _models(run: Run, data: str, attack: str) -> list[dict[str, Any]]:
 
 
 def _specs(run: Run, data: str, attack: str) -> list[str]:
-    return list(dict.fromkeys(c["params"]["spec"] for c in run.select(part="spec", data=data, attack=attack)))
+    """Return the precisions, segment tables last: a run that was added to has its cells in another order."""
+    found = dict.fromkeys(c["params"]["spec"] for c in run.select(part="spec", data=data, attack=attack))
+    return sorted(found, key=lambda spec: spec.startswith("segment"))
 
 
 def _seeds(run: Run, data: str, attack: str) -> list[int]:
@@ -276,7 +278,7 @@ def _recall_table(models: Sequence[dict[str, Any]]) -> str:
 
 def _spec_table(run: Run, data: str, attack: str) -> str:
     models = _models(run, data, attack)
-    spread = models[0]["logits"]["spread"]
+    spreads = dict(zip(_seeds(run, data, attack), (m["logits"]["spread"] for m in models), strict=True))
     checkpoint, parameters = models[0]["checkpoint_bytes"], models[0]["parameter_bytes"]
     rows = [
         (
@@ -289,7 +291,12 @@ def _spec_table(run: Run, data: str, attack: str) -> str:
          f"1.00 of {parameters:,}")
     )  # fmt: skip
     for spec in _specs(run, data, attack):
-        cells = [cell["values"] for cell in run.select(part="spec", data=data, attack=attack, spec=spec)]
+        found = run.select(part="spec", data=data, attack=attack, spec=spec)
+        cells = [cell["values"] for cell in found]
+        relative = [
+            [cell["values"][name] / spreads[cell["params"]["seed"]] for cell in found]
+            for name in ("mean_error", "max_error")
+        ]
         size = max(values["file_bytes"] for values in cells)
         rows.append(
             (
@@ -297,8 +304,8 @@ def _spec_table(run: Run, data: str, attack: str) -> str:
                 ", ".join(str(values["changed_decisions"]) for values in cells),
                 ", ".join(f"{values['f1']:.5f}" for values in cells),
                 ", ".join(_signed(-values["f1_lost"]) for values in cells),
-                f"{100 * sum(values['mean_error'] for values in cells) / len(cells) / spread:.4f} %",
-                f"{100 * max(values['max_error'] for values in cells) / spread:.3f} %",
+                f"{100 * sum(relative[0]) / len(cells):.4f} %",
+                f"{100 * max(relative[1]):.3f} %",
                 f"{size:,}",
                 f"{max(values['table_bytes'] for values in cells):,}",
                 f"{size / checkpoint:.2f}",

@@ -46,7 +46,7 @@ F64 = NDArray[np.float64]
 
 #: Precisions of the study.
 SPECS = (
-    "float32", "int16", "int8", "int4",
+    "float32", "int16", "int8", "int4", "w8a8", "w4a8",
     *(f"segment-{dtype}-L{samples}" for dtype in ("int8", "uint8") for samples in (16, 32, 64, 128)),
 )  # fmt: skip
 #: A small part of the study, in seconds.
@@ -58,7 +58,7 @@ _CALIBRATION_ROWS = 4096
 _VERIFIED_ROWS = 2048
 # What is timed: runtime, spec.
 _TIMED = (
-    ("native", "int8"), ("native", "int16"), ("native", "int4"), ("native", "segment-int8-L16"),
+    ("native", "int8"), ("native", "int16"), ("native", "int4"), ("native", "w8a8"), ("native", "segment-int8-L16"),
     ("native", "segment-int8-L64"), ("numba", "int8"), ("numba", "segment-int8-L64"), ("reference", "int8"),
 )  # fmt: skip
 _LAYOUTS = ("segment-int8-L16", "segment-int8-L64")
