@@ -12,12 +12,17 @@ if TYPE_CHECKING:
     from lutkan.train.integer import DecisionReport, Simulation, compare_decisions, simulate
     from lutkan.train.layer import QuantKANLayer, float_mode, kan_layers
     from lutkan.train.prepare import calibrate, from_network, prepare
+    from lutkan.train.ptq import Quantized, quantize
     from lutkan.train.qat import History, train
+    from lutkan.train.sensitivity import MixedPrecision, Sensitivity, search_bits, sensitivity
 
 __all__ = [
     "DecisionReport",
     "History",
+    "MixedPrecision",
     "QuantKANLayer",
+    "Quantized",
+    "Sensitivity",
     "Simulation",
     "calibrate",
     "coded_layers",
@@ -27,6 +32,9 @@ __all__ = [
     "from_network",
     "kan_layers",
     "prepare",
+    "quantize",
+    "search_bits",
+    "sensitivity",
     "simulate",
     "to_network",
     "train",
@@ -36,7 +44,10 @@ __all__ = [
 _HOMES = {
     "DecisionReport": "lutkan.train.integer",
     "History": "lutkan.train.qat",
+    "MixedPrecision": "lutkan.train.sensitivity",
     "QuantKANLayer": "lutkan.train.layer",
+    "Quantized": "lutkan.train.ptq",
+    "Sensitivity": "lutkan.train.sensitivity",
     "Simulation": "lutkan.train.integer",
     "calibrate": "lutkan.train.prepare",
     "coded_layers": "lutkan.train.convert",
@@ -46,6 +57,9 @@ _HOMES = {
     "from_network": "lutkan.train.prepare",
     "kan_layers": "lutkan.train.layer",
     "prepare": "lutkan.train.prepare",
+    "quantize": "lutkan.train.ptq",
+    "search_bits": "lutkan.train.sensitivity",
+    "sensitivity": "lutkan.train.sensitivity",
     "simulate": "lutkan.train.integer",
     "to_network": "lutkan.train.convert",
     "train": "lutkan.train.qat",

@@ -8,10 +8,13 @@ quantized input are rows of a small table, looked up by code.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -69,6 +72,7 @@ class BasisFeatures(nn.Module):
     """
 
     knots: Tensor
+    _exponents: Tensor
 
     def __init__(self, basis: Basis, where: str = "") -> None:
         super().__init__()
@@ -82,6 +86,10 @@ class BasisFeatures(nn.Module):
                 knots, self.shared = knots[:1], True
             self.register_buffer("knots", torch.tensor(knots, dtype=torch.float64), persistent=False)
             self._repeated = bool(bspline.has_repeated_knots(knots).any())
+            if self.shared and not self._repeated:
+                self.register_buffer("pieces", torch.tensor(_pieces(knots, basis.degree)), persistent=False)
+                self.register_buffer("_exponents", torch.arange(basis.degree + 1.0), persistent=False)
+                self._cast: dict[Any, tuple[Tensor, Tensor, Tensor]] = {}
         elif isinstance(basis, (GaussianRBF, RSWAF)):
             self.register_buffer("centres", torch.tensor(basis.centres), persistent=False)
         elif isinstance(basis, PiecewiseLinear):
@@ -129,6 +137,33 @@ class BasisFeatures(nn.Module):
         dense = torch.zeros((*x.shape, self.size), dtype=x.dtype, device=x.device)
         return dense.scatter(-1, torch.stack([cell, cell + 1], -1), torch.stack([1.0 - weight, weight], -1))
 
+    def table(self, points: Tensor, order: int) -> Tensor:
+        """Evaluate the derivative of that order of functions that all inputs share at some points: [S] -> [S, C]."""
+        basis = self.basis
+        if isinstance(basis, NamedFunction) and basis.name == "silu" and order == 1:
+            s = torch.sigmoid(points)
+            return torch.addcmul(s, points * s, 1.0 - s).unsqueeze(-1)
+        if not isinstance(basis, BSpline) or self._repeated:
+            return self.derivative(points.unsqueeze(-1), order)[:, 0]
+        # Every function is a polynomial between two knots, and zero left and right of all.
+        knots, left, pieces = self._pieces_at(points, order)
+        span = torch.bucketize(points, knots, right=True)
+        offset = (points - left[span]).unsqueeze(-1)
+        powers = offset ** self._exponents[: pieces.shape[2]].to(offset.dtype)
+        return torch.bmm(pieces[span], powers.unsqueeze(-1)).squeeze(-1)
+
+    def _pieces_at(self, points: Tensor, order: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the knots, what lies left of each interval, and the derivative's polynomials, in the points' dtype."""
+        key = (points.dtype, points.device, order)
+        if key not in self._cast:
+            knots, pieces = self.knots[0], self.get_buffer("pieces")
+            factors = [math.perm(k, order) for k in range(order, pieces.shape[2])] or [0]
+            pieces = pieces[:, :, order:] if order < pieces.shape[2] else torch.zeros_like(pieces[:, :, :1])
+            pieces = pieces * torch.tensor(factors, dtype=pieces.dtype, device=pieces.device)
+            left = torch.cat([knots[:1], knots])
+            self._cast[key] = knots.to(points.dtype), left.to(points.dtype), pieces.to(points.dtype)
+        return self._cast[key]
+
     def derivative(self, x: Tensor, order: int) -> Tensor:
         """Evaluate the derivative of that order of all functions, as constants: [N, in] -> [N, in, C]."""
         if order == 0:
@@ -144,6 +179,27 @@ class BasisFeatures(nn.Module):
                 (weighted,) = torch.autograd.grad(values, point, v, create_graph=True)
                 (values,) = torch.autograd.grad(weighted, v, torch.ones_like(point), create_graph=True)
         return values.detach()
+
+
+def _pieces(knots: NDArray[np.float64], degree: int) -> NDArray[np.float64]:
+    """Return the coefficients of all functions between two knots: float64 [T + 1, C, degree + 1].
+
+    Entry `s` is the interval that ends at knot `s`, so the first and the last one, beyond all knots, are zero; powers
+    are those of the distance from the interval's left knot, lowest first.
+    """
+    t = knots[0]
+    count = len(t)
+    found = np.zeros((count + 1, count - 1, degree + 1))
+    found[np.arange(1, count), np.arange(count - 1), 0] = 1.0
+    for p in range(1, degree + 1):
+        grown = np.zeros((count + 1, count - 1 - p, degree + 1))
+        for j in range(count - 1 - p):
+            for s in range(1 + j, 2 + j + p):
+                left, rise, fall = t[s - 1], t[j + p] - t[j], t[j + p + 1] - t[j + 1]
+                grown[s, j] += (left - t[j]) / rise * found[s, j] + (t[j + p + 1] - left) / fall * found[s, j + 1]
+                grown[s, j, 1:] += found[s, j, :-1] / rise - found[s, j + 1, :-1] / fall
+        found = grown
+    return found
 
 
 def _polynomials(x: Tensor, basis: Polynomial) -> Tensor:
@@ -196,7 +252,15 @@ class _Spline(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, None, None, None]:
         x, knots = ctx.saved_tensors
         slope = _Spline.apply(x, knots, ctx.degree, ctx.order + 1)
-        return (grads[0] * slope).sum(-1), None, None, None  # type: ignore[operator]
+        return _sum_of_products(grads[0], slope), None, None, None  # type: ignore[arg-type]
+
+
+def _sum_of_products(a: Tensor, b: Tensor) -> Tensor:
+    """Sum `a * b` over the last axis; by a product with ones, which is quicker than a sum over few entries."""
+    product = a * b
+    if product.shape[-1] == 1:
+        return product.squeeze(-1)
+    return product @ product.new_ones(product.shape[-1])
 
 
 def _local(x: Tensor, knots: Tensor, degree: int, order: int) -> Tensor:
@@ -254,6 +318,10 @@ def _recursive(x: Tensor, knots: Tensor, degree: int) -> Tensor:
     return torch.where(torch.isnan(at), at, values)
 
 
+# Features that a gradient is computed for at a time.
+_BLOCK = 65536
+
+
 class _Lookup(torch.autograd.Function):
     """Features of quantized inputs, from a table of all codes; the gradient is a second table."""
 
@@ -261,14 +329,27 @@ class _Lookup(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, codes: Tensor, points: Tensor, features: BasisFeatures, order: int) -> Tensor:
         ctx.save_for_backward(x, codes, points)
         ctx.features, ctx.order = features, order
-        table = features.derivative(points, order)[:, 0]
+        table = features.table(points, order)
+        if table.shape[1] == 1:
+            return table[:, 0].index_select(0, codes.reshape(-1)).reshape(*codes.shape, 1)
         return F.embedding(codes, table)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, None, None, None, None]:
         x, codes, points = ctx.saved_tensors
-        slope = _Lookup.apply(x, codes, points, ctx.features, ctx.order + 1)
-        return (grads[0] * slope).sum(-1), None, None, None, None  # type: ignore[operator]
+        if torch.is_grad_enabled():  # a gradient of this gradient may be asked for
+            slope = _Lookup.apply(x, codes, points, ctx.features, ctx.order + 1)
+            return _sum_of_products(grads[0], slope), None, None, None, None  # type: ignore[arg-type]
+        table = ctx.features.table(points, ctx.order + 1)
+        if table.shape[1] == 1:
+            slope = table[:, 0].index_select(0, codes.reshape(-1)).reshape(x.shape)
+            return grads[0].squeeze(-1) * slope, None, None, None, None
+        found, ones = torch.empty_like(x), torch.ones(table.shape[1], dtype=x.dtype, device=x.device)
+        step = max(1, _BLOCK // max(1, x.shape[1] * len(ones)))
+        for start in range(0, len(x), step):  # blocks that stay in the cache
+            rows = slice(start, start + step)
+            found[rows] = F.embedding(codes[rows], table).mul_(grads[0][rows]) @ ones
+        return found, None, None, None, None
 
 
 def lookup(features: BasisFeatures, x: Tensor, codes: Tensor, points: Tensor) -> Tensor:
@@ -288,7 +369,7 @@ def lookup(features: BasisFeatures, x: Tensor, codes: Tensor, points: Tensor) ->
     -------
     float [N, in, C]
     """
-    return _Lookup.apply(x, codes, points.detach().unsqueeze(-1), features, 0)  # type: ignore[no-any-return]
+    return _Lookup.apply(x, codes, points.detach(), features, 0)  # type: ignore[no-any-return]
 
 
 class GlueModule(nn.Module):

@@ -215,7 +215,7 @@ class QuantKANLayer(nn.Module):
                     quantizer = self.branch_quantizers[name]
                     assert isinstance(quantizer, InputQuantizer)
                     at, known = self._quantized(quantizer, at)
-            if known is not None and basis.shared and basis.size > 1:
+            if known is not None and basis.shared:
                 values = lookup(basis, at, known.to(torch.int32), quantizer.points())
             else:
                 values = basis(at)

@@ -25,6 +25,7 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from lutkan.errors import InputError, SpecError
 
@@ -51,6 +52,8 @@ __all__ = [
 ]
 
 _TINY = 1e-12
+# Numbers of a weight matrix that are quantized at a time.
+_BLOCK = 65536
 # Numbers of an input that its range is searched on.
 _SEARCHED = 65536
 
@@ -60,62 +63,144 @@ def _intervals(bits: int) -> int:
     return 254 if bits == 8 else (1 << bits) - 1
 
 
-def _scaled_gradient(value: Tensor, factor: float) -> Tensor:
-    """Return the value, its gradient multiplied by `factor` (LSQ, section 2.2)."""
-    return (value - value * factor).detach() + value * factor
+def _passed(grad: Tensor, scaled: Tensor, bottom: Any, top: Any, out: Tensor | None = None) -> Tensor:
+    """Return the gradient where `bottom < scaled < top`, else 0."""
+    if isinstance(bottom, Tensor):
+        return torch.mul(grad, ((scaled > bottom) & (scaled < top)).to(grad.dtype), out=out)
+    # One pass of vector instructions; a mask and a selection take ten times as long.
+    out = torch.empty_like(grad) if out is None else out
+    return torch.ops.aten.hardtanh_backward.grad_input(grad, scaled, bottom, top, grad_input=out)
 
 
 class _Stepped(torch.autograd.Function):
-    """`step * clip(round(w / step), bottom, top)`, rows of `w` sharing a step; LSQ's gradients."""
+    """`step * clip(round(w / step), bottom, top)`, rows of `w` sharing a step; LSQ's gradients.
+
+    `raw` is a step before its sign is dropped; `factor` multiplies its gradient. Only the weights are kept for the
+    backward pass, and rows go through in blocks that stay in the cache: memory is what these few operations wait for.
+    """
 
     @staticmethod
-    def forward(ctx: Any, w: Tensor, step: Tensor, bottom: Tensor, top: Tensor) -> Tensor:
-        scaled = w / step
-        codes = torch.minimum(torch.maximum(scaled.round(), bottom), top)
-        ctx.save_for_backward(scaled, codes, bottom, top)
-        return codes * step
+    def forward(ctx: Any, w: Tensor, raw: Tensor, bottom: Any, top: Any, factor: float) -> Tensor:
+        step = raw.abs().clamp_min_(_TINY)
+        inverse = step.reciprocal()
+        ctx.ends, ctx.factor = (bottom, top), factor
+        found = torch.empty_like(w)
+        for rows in _blocks(w):
+            block = torch.mul(w[rows], inverse[rows], out=found[rows])
+            block.clamp_(_rows_of(bottom, rows), _rows_of(top, rows)).round_().mul_(step[rows])
+        ctx.save_for_backward(w, raw, inverse, found)
+        return found
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
-        scaled, codes, bottom, top = ctx.saved_tensors
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> Any:  # type: ignore[override]
+        w, raw, inverse, found = ctx.saved_tensors
         grad = grads[0]
-        passed = grad * ((scaled > bottom) & (scaled < top))
-        d_step = None
-        if ctx.needs_input_grad[1]:
-            # codes - scaled inside, codes outside
-            d_step = (grad * codes - passed * scaled).sum(dim=1, keepdim=True)
-        return passed, d_step, None, None
+        passed = torch.empty_like(w)
+        d_step = torch.empty_like(raw) if ctx.needs_input_grad[1] else None
+        for rows in _blocks(w):
+            given, own, through = grad[rows], w[rows], passed[rows]
+            low, high = (_rows_of(end, rows) for end in ctx.ends)
+            _passed(given, own * inverse[rows], low, high, through)
+            if d_step is not None:  # codes - scaled inside, codes outside; all of it times the step
+                felt = (given * found[rows]).addcmul_(through, own, value=-1.0)
+                torch.sum(felt, dim=1, keepdim=True, out=d_step[rows])
+        if d_step is not None:
+            d_step.mul_(raw.sign().mul_(inverse).mul_(ctx.factor))
+        return passed, d_step, None, None, None
+
+
+def _blocks(w: Tensor) -> list[slice]:
+    """Return the rows of a matrix in blocks of about a quarter of a megabyte."""
+    size = max(1, _BLOCK // max(1, w.shape[1]))
+    return [slice(start, start + size) for start in range(0, len(w), size)]
+
+
+def _rows_of(end: Any, rows: slice) -> Any:
+    return end[rows] if isinstance(end, Tensor) else end
 
 
 class _Affine(torch.autograd.Function):
     """`low + step * clip(round((x - low) / step), 0, top)`, rounding halves up; gradients of LSQ+, or of PACT.
 
-    With `inside` the rounding error inside the range counts for the step (LSQ+); without, the range is felt by what it
-    clips alone (PACT).
+    With `rounding` the rounding error inside the range counts for the step (LSQ+); without, the range is felt by what
+    it clips alone (PACT). `factor` multiplies the gradients of `low` and `step`.
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, low: Tensor, step: Tensor, top: int, inside: bool) -> tuple[Tensor, Tensor]:
-        scaled = (x - low) / step
-        codes = (scaled + 0.5).floor().clamp(0, top)
+    def forward(
+        ctx: Any, x: Tensor, low: Tensor, step: Tensor, top: int, rounding: bool, factor: float
+    ) -> tuple[Tensor, Tensor]:
+        ctx.set_materialize_grads(False)
+        scaled = (x - low) * step.reciprocal()
+        codes = (scaled + 0.5).floor_().clamp_(0, top)
         ctx.save_for_backward(scaled, codes)
-        ctx.top, ctx.inside = top, inside
+        ctx.top, ctx.rounding, ctx.factor = top, rounding, factor
         ctx.mark_non_differentiable(codes)
-        return low + step * codes, codes
+        return codes * step + low, codes
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None, None]:
-        scaled, codes = ctx.saved_tensors
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor | None) -> Any:  # type: ignore[override]
         grad = grads[0]
-        passed = grad * ((scaled >= 0) & (scaled <= ctx.top))
+        if grad is None:
+            return None, None, None, None, None, None
+        scaled, codes = ctx.saved_tensors
+        passed = _passed(grad, scaled, 0.0, float(ctx.top))
         d_low = d_step = None
         if ctx.needs_input_grad[1] or ctx.needs_input_grad[2]:
             clipped = grad - passed
-            d_low = clipped.sum()
-            d_step = (clipped * codes).sum()
-            if ctx.inside:
-                d_step = d_step + (passed * (codes - scaled)).sum()
-        return passed, d_low, d_step, None, None
+            d_low = clipped.sum() * ctx.factor
+            felt = (grad * codes).addcmul_(passed, scaled, value=-1.0) if ctx.rounding else clipped.mul_(codes)
+            d_step = felt.sum() * ctx.factor
+        return passed, d_low, d_step, None, None, None
+
+
+class _Stairs(torch.autograd.Function):
+    """`low + step * clip(round((x - low) / step), 0, top)` forward, DSQ's staircase of tanh backward.
+
+    In units of a step, within cell `i`: `i + 1/2 + tanh(k (z - i - 1/2)) / (2 (1 - alpha))`, `k = ln(2 / alpha - 1)`.
+    Where `x` is a matrix whose rows share a step, `low` and `step` are [rows, 1], else numbers.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, low: Tensor, step: Tensor, alpha: Tensor, top: float) -> tuple[Tensor, Tensor]:
+        ctx.set_materialize_grads(False)
+        scaled = (x - low) * step.reciprocal()
+        codes = (scaled + 0.5).floor_().clamp_(0, top)
+        ctx.save_for_backward(scaled, codes, step, alpha)
+        ctx.top = top
+        ctx.mark_non_differentiable(codes)
+        return codes * step + low, codes
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor | None) -> Any:  # type: ignore[override]
+        grad = grads[0]
+        if grad is None:
+            return None, None, None, None, None
+        scaled, codes, step, alpha = ctx.saved_tensors
+        share = float(alpha)
+        steep, stretch = math.log(2.0 / share - 1.0), 0.5 / (1.0 - share)
+        place = scaled - scaled.floor().clamp_(0, ctx.top - 1)
+        curve = place.sub_(0.5).clamp_(-0.5, 0.5).mul(steep).tanh_()
+        bell = torch.addcmul(torch.ones_like(curve), curve, curve, value=-1.0)
+        passed = _passed(grad, scaled, 0.0, ctx.top)
+        slope = (passed * bell).mul_(steep * stretch)  # the gradient to x
+        d_low = _total(grad - slope, step)
+        d_step = _total((grad * codes).sub_(slope * scaled), step)
+        d_alpha = None
+        if ctx.needs_input_grad[3]:
+            soft = curve.mul_(stretch / (1.0 - share)).sub_(
+                place.mul_(bell), alpha=2.0 * stretch / (share * (2.0 - share))
+            )
+            d_alpha = (_total(passed.mul_(soft), step) * step).sum().reshape(alpha.shape)
+        return slope, d_low, d_step, d_alpha, None
+
+
+def _total(values: Tensor, like: Tensor) -> Tensor:
+    """Sum over what shares an entry of `like`: a row each, or all."""
+    return values.sum() if like.ndim == 0 else values.sum(dim=1, keepdim=True)
 
 
 def search_range(x: Tensor, bits: int, *, symmetric: bool = False) -> tuple[float, float]:
@@ -304,7 +389,14 @@ class UniformWeight(WeightQuantizer):
             self.ready.fill_(True)
 
     def forward(self, w: Tensor) -> Tensor:
-        return _Stepped.apply(w, self.scale, self.bottom, self.top)  # type: ignore[no-any-return]
+        return _Stepped.apply(w, self.step, *self._ends(), 1.0)  # type: ignore[no-any-return]
+
+    def _ends(self) -> tuple[Any, Any]:
+        """Return the lowest and the highest code: numbers where all rows have the same."""
+        if not self.symmetric:
+            return self.bottom, self.top
+        high = (1 << (self.bits - 1)) - 1
+        return float(self._lowest(high)), float(high)
 
     @property
     def scale(self) -> Tensor:
@@ -330,8 +422,8 @@ class LSQWeight(UniformWeight):
 
     def forward(self, w: Tensor) -> Tensor:
         top = max(float((1 << (self.bits - 1)) - 1), 1.0)
-        step = _scaled_gradient(self.scale, 1.0 / math.sqrt(w.shape[1] * top))
-        return _Stepped.apply(w, step, self.bottom, self.top)  # type: ignore[no-any-return]
+        factor = 1.0 / math.sqrt(w.shape[1] * top)
+        return _Stepped.apply(w, self.step, *self._ends(), factor)  # type: ignore[no-any-return]
 
 
 class LSQPlusWeight(LSQWeight):
@@ -414,15 +506,6 @@ class QILWeight(WeightQuantizer):
         return reach / float((1 << (self.bits - 1)) - 1)
 
 
-def _soft_stairs(scaled: Tensor, top: Tensor | float, alpha: Tensor) -> Tensor:
-    """Return DSQ's staircase of `scaled` in [0, top]: hard forward, `tanh` between the steps backward."""
-    cell = torch.minimum(scaled.detach().floor(), torch.as_tensor(top, dtype=scaled.dtype) - 1).clamp_min(0)
-    steep = torch.log(2.0 / alpha - 1.0)  # k times the width of a cell
-    soft = cell + 0.5 + 0.5 * torch.tanh(steep * (scaled - cell - 0.5)) / (1.0 - alpha)
-    hard = cell + (scaled.detach() - cell >= 0.5).to(scaled.dtype)
-    return soft + (hard - soft).detach()
-
-
 class DSQWeight(WeightQuantizer):
     """DSQ: `2^b` even levels over a learned range, no level at zero; backward a staircase of tanh (arXiv 1908.05033).
 
@@ -454,9 +537,7 @@ class DSQWeight(WeightQuantizer):
 
     def forward(self, w: Tensor) -> Tensor:
         step = self.step.abs().clamp_min(_TINY)
-        scaled = (w / step + self.zero).clamp(0.0, self.levels)
-        stairs = _soft_stairs(scaled, self.levels, self.alpha.clamp(0.05, 0.495))
-        return step * (stairs - self.zero)
+        return _Stairs.apply(w, -self.zero * step, step, self.alpha.clamp(0.05, 0.495), self.levels)[0]  # type: ignore
 
     @property
     def scale(self) -> Tensor:
@@ -477,11 +558,13 @@ class InputQuantizer(nn.Module):
 
     method: ClassVar[str]
     ready: Tensor
+    numbers: Tensor
 
     def __init__(self, bits: int, symmetric: bool = False) -> None:
         super().__init__()
         self.bits, self.symmetric = bits, symmetric
         self.top = (1 << bits) - 1
+        self.register_buffer("numbers", torch.arange(self.top + 1.0), persistent=False)
         self.register_buffer("ready", torch.tensor(False))
 
     def init_from(self, x: Tensor) -> None:
@@ -531,8 +614,7 @@ class InputQuantizer(nn.Module):
 
     def points(self) -> Tensor:
         """Return what every code stands for, [2^bits]."""
-        low, step = self.low.detach(), self.step.detach()
-        return low + step * torch.arange(self.top + 1, dtype=step.dtype, device=step.device)
+        return self.numbers * self.step.detach() + self.low.detach()
 
 
 class UniformInput(InputQuantizer):
@@ -561,7 +643,7 @@ class UniformInput(InputQuantizer):
         return self._step
 
     def quantize(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        return _Affine.apply(x, self.low, self.step, self.top, False)  # type: ignore[return-value]
+        return _Affine.apply(x, self.low, self.step, self.top, False, 1.0)  # type: ignore[return-value]
 
 
 class DoReFaInput(UniformInput):
@@ -603,8 +685,8 @@ class LSQInput(InputQuantizer):
 
     def quantize(self, x: Tensor) -> tuple[Tensor, Tensor]:
         half = max((1 << (self.bits - 1)) - 1, 1)
-        step = _scaled_gradient(self.step, 1.0 / math.sqrt(x[0].numel() * half))
-        return _Affine.apply(x, -float(1 << (self.bits - 1)) * step, step, self.top, True)  # type: ignore[return-value]
+        factor = 1.0 / math.sqrt(x[0].numel() * half)
+        return _Affine.apply(x, self.low, self.step, self.top, True, factor)  # type: ignore[return-value]
 
 
 class LSQPlusInput(InputQuantizer):
@@ -633,9 +715,7 @@ class LSQPlusInput(InputQuantizer):
 
     def quantize(self, x: Tensor) -> tuple[Tensor, Tensor]:
         factor = 1.0 / math.sqrt(x[0].numel() * max((1 << (self.bits - 1)) - 1, 1))
-        step = _scaled_gradient(self.step, factor)
-        low = -float(1 << (self.bits - 1)) * step if self.symmetric else _scaled_gradient(self._low, factor)
-        return _Affine.apply(x, low, step, self.top, True)  # type: ignore[return-value]
+        return _Affine.apply(x, self.low, self.step, self.top, True, factor)  # type: ignore[return-value]
 
 
 class PACTInput(InputQuantizer):
@@ -664,7 +744,7 @@ class PACTInput(InputQuantizer):
         return ((high - self.low) / self.top).clamp_min(_TINY)
 
     def quantize(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        return _Affine.apply(x, self.low, self.step, self.top, False)  # type: ignore[return-value]
+        return _Affine.apply(x, self.low, self.step, self.top, False, 1.0)  # type: ignore[return-value]
 
 
 class QILInput(InputQuantizer):
@@ -693,7 +773,7 @@ class QILInput(InputQuantizer):
         return 2.0 * self.width.abs().clamp_min(_TINY) / self.top
 
     def quantize(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        return _Affine.apply(x, self.low, self.step, self.top, True)  # type: ignore[return-value]
+        return _Affine.apply(x, self.low, self.step, self.top, True, 1.0)  # type: ignore[return-value]
 
 
 class DSQInput(InputQuantizer):
@@ -723,9 +803,7 @@ class DSQInput(InputQuantizer):
         return ((high - self.low) / self.top).clamp_min(_TINY)
 
     def quantize(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        low, step = self.low, self.step
-        stairs = _soft_stairs(((x - low) / step).clamp(0.0, self.top), self.top, self.alpha.clamp(0.05, 0.495))
-        return low + step * stairs, stairs.detach().round()
+        return _Stairs.apply(x, self.low, self.step, self.alpha.clamp(0.05, 0.495), float(self.top))  # type: ignore
 
 
 #: Every method: its weight quantizer and its input quantizer.
