@@ -82,9 +82,71 @@ int lk_outside_avx2(const float *x, const float *low, const float *high, size_t 
     return 0;
 }
 
+#define vpick(otherwise, mask, value) _mm256_blendv_ps(otherwise, value, mask)
+
+/* Eight inputs from `i` on; the steps of lk_locate_one. */
+static inline void locate8(const lk_segments *at, const float *x, uint32_t *row, uint32_t *segment, float *w,
+                           uint8_t *inside, size_t i) {
+    const float *knots = at->knots + i * (at->segments + 1u);
+    const __m256 zero = _mm256_setzero_ps(), one = _mm256_set1_ps(1.0f);
+    const __m256 end = _mm256_set1_ps((float)(at->segments - 1u)), last = _mm256_set1_ps((float)(at->samples - 1u));
+    const __m256i lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7), single = _mm256_set1_epi32(1);
+    const __m256i count = _mm256_set1_epi32((int)at->segments), top_segment = _mm256_set1_epi32((int)at->segments - 1);
+    const __m256i first = _mm256_mullo_epi32(lanes, _mm256_set1_epi32((int)at->segments + 1));
+#define knot(s) _mm256_i32gather_ps(knots, _mm256_add_epi32(first, s), 4)
+    const __m256 low = knot(_mm256_setzero_si256()), high = knot(count);
+    __m256 point = _mm256_loadu_ps(x + i);
+    const __m256 below = at->closed ? _mm256_cmp_ps(point, high, _CMP_LE_OQ) : _mm256_cmp_ps(point, high, _CMP_LT_OQ);
+    const __m256 in = _mm256_and_ps(_mm256_cmp_ps(point, low, _CMP_GE_OQ), below);
+    if (!at->line) {
+        __m256 top = high;
+        if (!at->closed) { /* the float before: one step of the bits towards minus infinity */
+            const __m256i bits = _mm256_castps_si256(high);
+            const __m256 down = _mm256_castsi256_ps(_mm256_sub_epi32(bits, single));
+            top = vpick(_mm256_castsi256_ps(_mm256_add_epi32(bits, single)), _mm256_cmp_ps(high, zero, _CMP_GT_OQ), down);
+            top = vpick(top, _mm256_cmp_ps(high, zero, _CMP_EQ_OQ),
+                        _mm256_castsi256_ps(_mm256_set1_epi32((int)UINT32_C(0x80000001))));
+        }
+        point = _mm256_max_ps(_mm256_min_ps(point, top), low);
+    }
+    const __m256 guess = _mm256_mul_ps(_mm256_sub_ps(point, low), _mm256_loadu_ps(at->inverse + i));
+    __m256i s = _mm256_cvttps_epi32(_mm256_max_ps(_mm256_min_ps(guess, end), zero));
+    const __m256i down = _mm256_and_si256(_mm256_castps_si256(_mm256_cmp_ps(point, knot(s), _CMP_LT_OQ)),
+                                          _mm256_cmpgt_epi32(s, _mm256_setzero_si256()));
+    const __m256 next = knot(_mm256_add_epi32(s, single));
+    const __m256i up = _mm256_andnot_si256(down, _mm256_and_si256(_mm256_castps_si256(_mm256_cmp_ps(point, next, _CMP_GE_OQ)),
+                                                                  _mm256_cmpgt_epi32(top_segment, s)));
+    s = _mm256_sub_epi32(_mm256_add_epi32(s, down), up); /* masks are -1 */
+    const __m256 left = knot(s), right = knot(_mm256_add_epi32(s, single)), width = _mm256_sub_ps(right, left);
+#undef knot
+    __m256 u = _mm256_and_ps(_mm256_div_ps(_mm256_sub_ps(point, left), width), _mm256_cmp_ps(width, zero, _CMP_GT_OQ));
+    if (!at->line) u = _mm256_max_ps(_mm256_min_ps(u, one), zero);
+    const __m256 position = _mm256_mul_ps(u, last);
+    const __m256 sample = _mm256_max_ps(_mm256_min_ps(_mm256_floor_ps(position), _mm256_sub_ps(last, one)), zero);
+    __m256 weight = _mm256_sub_ps(position, sample);
+    __m256i at_sample = _mm256_cvttps_epi32(sample);
+    if (at->line) {
+        weight = vpick(u, in, weight);
+        at_sample = _mm256_and_si256(at_sample, _mm256_castps_si256(in));
+    }
+    s = _mm256_add_epi32(s, _mm256_mullo_epi32(_mm256_add_epi32(_mm256_set1_epi32((int)i), lanes), count));
+    const __m256i rows = _mm256_add_epi32(_mm256_mullo_epi32(s, _mm256_set1_epi32((int)at->samples)), at_sample);
+    _mm256_storeu_si256((__m256i *)(segment + i), s);
+    _mm256_storeu_si256((__m256i *)(row + i), rows);
+    _mm256_storeu_ps(w + i, weight);
+    const int mask = _mm256_movemask_ps(in);
+    for (size_t k = 0; k < 8; ++k) inside[i + k] = (uint8_t)(mask >> k & 1);
+}
+
 void lk_locate_avx2(const lk_segments *at, const float *x, uint32_t *row, uint32_t *segment, float *w, uint8_t *inside,
-                     size_t n) {
-    for (size_t i = 0; i < n; ++i) lk_locate_one(at, x, row, segment, w, inside, i);
+                    size_t n) {
+    if (n < 8) {
+        for (size_t i = 0; i < n; ++i) lk_locate_one(at, x, row, segment, w, inside, i);
+        return;
+    }
+    /* The last eight overlap those before, which are found once more. */
+    for (size_t i = 0; i + 8 <= n; i += 8) locate8(at, x, row, segment, w, inside, i);
+    if (n % 8 != 0) locate8(at, x, row, segment, w, inside, n - 8);
 }
 
 #endif
