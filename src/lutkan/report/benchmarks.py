@@ -8,7 +8,7 @@ from typing import Any
 
 from lutkan.report.load import Result
 from lutkan.report.page import Part
-from lutkan.report.parts import Point, all_cells, pareto
+from lutkan.report.parts import READ_PARETO, Point, all_cells, pareto, plural
 from lutkan.report.plots import Plot, bars
 from lutkan.report.tables import Group, Table, group, number, over_seeds
 
@@ -52,7 +52,7 @@ def _accuracy(result: Result) -> Sequence[Part]:
     table = Table(
         "Accuracy and size", head, tuple(rows), 3, "Errors are parts of the standard deviation of the outputs."
     )
-    return (Part("Accuracy and size", "", tuple(plots), (table,), "; ".join(missing)),)
+    return (Part("Accuracy and size", READ_PARETO, tuple(plots), (table,), "; ".join(missing)),)
 
 
 def _bounds(result: Result) -> Sequence[Part]:
@@ -97,12 +97,15 @@ def _engine(result: Result) -> Sequence[Part]:
             for one in mine
             if one.params.get("batch") == batch and _text(one, "kind") != "dense"
         ]
-        drawn, lacking = pareto(f"pareto-{shape}", f"{shape or 'all'}, {batch:,} rows", points)
+        drawn, lacking = pareto(f"pareto-{shape}", f"{shape or 'all'}, {plural(batch, 'row')}", points)
         plots += drawn
         missing += [f"{shape or 'all'}: {text}" for text in lacking]
     part = all_cells(result.cells, "All arms", ("calls_a_block", "edges", "batch_reduced"))
     tables = part.tables if part is not None else ()
-    text = "On the largest batch. Dense layers of the same shape are other functions; they stand in the table only."
+    text = (
+        f"{READ_PARETO} On the largest batch. Dense layers of the same shape are other functions; they stand in the "
+        "table only."
+    )
     return (Part("Accuracy, size and latency", text, tuple(plots), tables, "; ".join(missing)),)
 
 

@@ -1,37 +1,48 @@
-"""Sections of the experiments of `lutkan lab`: which plots and tables each of them gets."""
+"""Sections of the controlled experiments of `lutkan lab`: sweep, policies, bytes, cold start."""
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from lutkan.report.load import Cell, Result, flat
+from lutkan.report.load import Cell, Result
 from lutkan.report.page import Part
-from lutkan.report.parts import Point, all_cells, grid, in_words, pareto, share, whole
-from lutkan.report.plots import Plot, Series, bars, curves, matrices
+from lutkan.report.parts import (
+    READ_PARETO,
+    SAMPLES,
+    Point,
+    all_cells,
+    arm_kind,
+    arms,
+    field_names,
+    grid,
+    in_words,
+    interval,
+    mapping,
+    numbers_of,
+    only,
+    pareto,
+    plural,
+    share,
+    tables_kind,
+    whole,
+)
+from lutkan.report.plots import Plot, Series, bars, curves
 from lutkan.report.tables import Group, Table, group, number, over_seeds, spread
 
 __all__ = ["BUILDERS"]
-
-# Rows of a table of single decisions; what is beyond stands in the CSV.
-_MOST_ROWS = 400
-_SAMPLES = re.compile(r"segment-(u?int8)-L(\d+)$")
-
-
-def _only(result: Result, name: str, value: str) -> list[Cell]:
-    return [cell for cell in result.cells if cell.params.get(name) == value]
 
 
 # --------------------------------------------------------------------------------------------------------- sweep
 
 
 def _sweep(result: Result) -> Sequence[Part]:
-    tables = over_seeds(_only(result, "task", "tables"))
-    times = over_seeds(_only(result, "task", "time"))
+    tables = over_seeds(only(result, "task", "tables"))
+    times = over_seeds(only(result, "task", "time"))
     return [
         _sweep_front(tables, times),
         _sweep_curves(tables),
@@ -46,43 +57,13 @@ def _tables_name(one: Group) -> str:
     return f"{one.params.get('tables')} {value}".strip()
 
 
-def _kind(tables: str) -> str:
-    found = _SAMPLES.match(tables)
-    return f"segments, {found[1]}" if found else "basis"
-
-
-def _arm_kind(arm: str) -> str:
-    if "Cox-de Boor" in arm:
-        return "B-spline, recursion an edge"
-    if "segment-" in arm:
-        return "segment look-up"
-    if arm.endswith("float32") or "B-spline" in arm or "GEMM" in arm:
-        return "B-spline, local support"
-    return "integer basis"
-
-
-def _arms(one: Group) -> Iterator[tuple[str, Group]]:
-    """Give the arms of a timing cell as groups of their own, seeds together."""
-    names = dict.fromkeys(name for cell in one.cells for name in _mapping(cell.values.get("arms")))
-    for name in names:
-        mine = [_mapping(cell.values.get("arms")).get(name) for cell in one.cells]
-        yield name, Group({**one.params, "arm": name}, tuple(Cell({}, values) for values in mine if values))
-
-
-def _mapping(value: Any) -> dict[str, Any]:
-    """Return arms by name, from a mapping or from a list of arms with names."""
-    if isinstance(value, list):
-        return {str(arm.get("name")): arm for arm in value if isinstance(arm, dict)}
-    return value if isinstance(value, dict) else {}
-
-
 def _sweep_front(tables: Sequence[Group], times: Sequence[Group]) -> Part:
     plots: list[Plot] = []
     missing: list[str] = []
     for (net,), mine in group([*tables, *times], "net").items():
         points = [
             Point(
-                _kind(str(one.params.get("tables"))),
+                tables_kind(str(one.params.get("tables"))),
                 _tables_name(one),
                 one.mean("in_range.mae"),
                 one.mean("file_bytes"),
@@ -93,10 +74,10 @@ def _sweep_front(tables: Sequence[Group], times: Sequence[Group]) -> Part:
         timed = [one for one in mine if one.params.get("task") == "time"]
         batch = max((int(one.params.get("batch", 0)) for one in timed), default=0)
         clocked = [
-            Point(_arm_kind(name), name, arm.mean("mean_error"), time=arm.mean("ns_an_edge"))
+            Point(arm_kind(name), name, arm.mean("mean_error"), time=arm.mean("ns_an_edge"))
             for one in timed
             if one.params.get("batch") == batch
-            for name, arm in _arms(one)
+            for name, arm in arms(one)
         ]
         for candidates, coordinate in ((points, "nbytes"), (clocked, "time")):
             drawn, lacking = pareto(
@@ -106,7 +87,7 @@ def _sweep_front(tables: Sequence[Group], times: Sequence[Group]) -> Part:
             missing += [f"{net}: {text}" for text in lacking]
     text = (
         "Mean error in range over five seeds or as many as were run. Times are those of the largest batch, of all "
-        "tiers: numpy, Numba and native code; a B-spline's error is that of float32."
+        f"tiers: numpy, Numba and native code; a B-spline's error is that of float32. {READ_PARETO}"
     )
     return Part("Accuracy, size and latency", text, tuple(plots), missing="; ".join(missing))
 
@@ -118,7 +99,7 @@ def _sweep_curves(tables: Sequence[Group]) -> Part:
     for (net,), mine in group(tables, "net").items():
         lines: dict[str, list[tuple[float, float, float]]] = {}
         for one in mine:
-            found = _SAMPLES.match(str(one.params.get("tables")))
+            found = SAMPLES.match(str(one.params.get("tables")))
             within = one.summary("in_range.mae")
             if found and within is not None:
                 label = f"{found[1]}, {'phi' if one.params.get('value') == 'phi' else 'spline component'}"
@@ -152,7 +133,7 @@ def _sweep_curves(tables: Sequence[Group]) -> Part:
                     for where in ("in_range", "out_of_range")
                     for text in (
                         spread(one.summary(f"{where}.mae")),
-                        _interval(one, f"{where}.mae"),
+                        interval(one, f"{where}.mae"),
                         spread(one.summary(f"{where}.max")),
                     )
                 ),
@@ -172,11 +153,6 @@ def _sweep_curves(tables: Sequence[Group]) -> Part:
     return Part("Error against samples a segment", text, tuple(plots), (table,) if rows else (), "; ".join(missing))
 
 
-def _interval(one: Group, field: str) -> str:
-    found = one.summary(field)
-    return "" if found is None or found.count < 2 else f"{number(found.low)} to {number(found.high)}"
-
-
 def _bytes(tables: Sequence[Group]) -> Part:
     """Show bytes by array, of a choice of tables in the plots and of all in the table."""
     plots: list[Plot] = []
@@ -184,7 +160,8 @@ def _bytes(tables: Sequence[Group]) -> Part:
         shown = [
             one for one in mine if one.params.get("value") != "phi" and not _left_out(str(one.params.get("tables")))
         ]
-        arrays = list(dict.fromkeys(name for one in shown for name in _inner(one, "arrays")))
+        every = [numbers_of(one, "arrays") for one in shown]
+        arrays = list(dict.fromkeys(name for sizes in every for name in sizes))
         if arrays:
             checkpoint = shown[0].mean("checkpoint_bytes")
             plots.append(
@@ -192,7 +169,7 @@ def _bytes(tables: Sequence[Group]) -> Part:
                     f"bytes-{net}",
                     str(net),
                     [_tables_name(one) for one in shown],
-                    _brought_together({name: [_inner(one, "arrays").get(name, 0) for one in shown] for name in arrays}),
+                    _brought_together({name: [sizes.get(name, 0) for sizes in every] for name in arrays}),
                     x_label="bytes of arrays",
                     mark=None if math.isnan(checkpoint) else checkpoint,
                 )
@@ -200,12 +177,13 @@ def _bytes(tables: Sequence[Group]) -> Part:
     valued = any(one.params.get("value") for one in tables)
     names = ("net", "tables", "value") if valued else ("net", "tables")
     labels = [tuple(str(one.params.get(name) or "") for name in names) for one in tables]
-    sizes = [name for name in _fields(tables) if name.startswith(_SIZES)]
-    arrays = [name for name in _fields(tables) if name.startswith("arrays.")]
-    of_checkpoint = [share(one.mean("file_bytes") / one.mean("checkpoint_bytes") or math.nan) for one in tables]
+    sizes = [name for name in field_names(tables) if name.startswith(_SIZES)]
+    arrays = [name for name in field_names(tables) if name.startswith("arrays.")]
+    ratios = [one.mean("file_bytes") / (one.mean("checkpoint_bytes") or math.nan) for one in tables]
+    of_checkpoint = ["" if math.isnan(ratio) else f"{ratio:.3g}x" for ratio in ratios]
     found = []
     if sizes:
-        head = (*names, *(in_words(name).replace(" bytes", "") for name in sizes), "file of checkpoint")
+        head = (*names, *(in_words(name).replace(" bytes", "") for name in sizes), "file / checkpoint")
         rows = [
             (*label, *(whole(one.mean(name)) for name in sizes), part)
             for label, one, part in zip(labels, tables, of_checkpoint, strict=True)
@@ -230,17 +208,6 @@ def _left_out(tables: str) -> bool:
     return re.search(r"uint8|-L(2|4|8|32|128)$|basis-3$", tables) is not None
 
 
-def _fields(groups: Sequence[Group]) -> list[str]:
-    return list(dict.fromkeys(name for one in groups for cell in one.cells for name in flat(cell.values)))
-
-
-def _inner(one: Group, name: str) -> dict[str, Any]:
-    """Return a mapping of numbers, of the first seed: bytes do not depend on it."""
-    found = one.cells[0].values.get(name)
-    found = found if isinstance(found, dict) else {}
-    return {key: value for key, value in found.items() if isinstance(value, int | float)}
-
-
 def _brought_together(parts: dict[str, list[float]], most: int = 6) -> dict[str, list[float]]:
     """Keep the largest parts and add up the others."""
     ordered = sorted(parts, key=lambda name: -sum(parts[name]))
@@ -253,7 +220,7 @@ def _brought_together(parts: dict[str, list[float]], most: int = 6) -> dict[str,
 def _sweep_times(times: Sequence[Group]) -> Part:
     rows = []
     for one in times:
-        for name, arm in sorted(_arms(one), key=lambda pair: pair[1].mean("ns_an_edge")):
+        for name, arm in sorted(arms(one), key=lambda pair: pair[1].mean("ns_an_edge")):
             rows.append(
                 (
                     str(one.params.get("net")),
@@ -261,7 +228,7 @@ def _sweep_times(times: Sequence[Group]) -> Part:
                     name,
                     spread(arm.summary("ms")),
                     spread(arm.summary("ns_an_edge")),
-                    _interval(arm, "ns_an_edge"),
+                    interval(arm, "ns_an_edge"),
                     number(arm.mean("mean_error")),
                     number(arm.mean("memory_bytes")),
                     str(len(arm.cells)),
@@ -271,7 +238,7 @@ def _sweep_times(times: Sequence[Group]) -> Part:
         f"{name}: {reason}"
         for one in times
         for cell in one.cells
-        for name, reason in (cell.values.get("skipped") or {}).items()
+        for name, reason in mapping(cell.values.get("skipped")).items()
     }
     head = ("net", "rows", "arm", "ms a call", "ns an edge", "95 % interval", "mean error", "bytes in memory", "seeds")
     table = Table("Times", head, tuple(rows), 3, f"Skipped: {'; '.join(sorted(skipped))}." if skipped else "")
@@ -285,17 +252,17 @@ def _sweep_ratios(times: Sequence[Group]) -> Part:
     for (batch,), mine in group(times, "batch").items():
         fields: dict[tuple[str, str], float] = {}
         for one in mine:
-            names = dict.fromkeys(name for cell in one.cells for name in cell.values.get("ratios") or {})
+            names = dict.fromkeys(name for cell in one.cells for name in mapping(cell.values.get("ratios")))
             for name in names:
-                found = Group({}, tuple(Cell({}, cell.values.get("ratios") or {}) for cell in one.cells))
+                found = Group({}, tuple(Cell({}, mapping(cell.values.get("ratios"))) for cell in one.cells))
                 summary = found.summary(name)
                 if summary is not None:
-                    rows.append((str(one.params.get("net")), str(batch), name, spread(summary), _interval(found, name)))
+                    rows.append((str(one.params.get("net")), str(batch), name, spread(summary), interval(found, name)))
                     if "L16" in name and "uint8" not in name and "layout" not in name:
                         fields[name.replace(" segment-int8-L16", " look-up"), str(one.params.get("net"))] = summary.mean
         drawn = grid(
             f"speed-up-{batch}",
-            f"B-spline time / look-up time, {batch:,} rows" if isinstance(batch, int) else "B-spline / look-up",
+            f"B-spline time / look-up time, {plural(batch, 'row')}" if isinstance(batch, int) else "B-spline / look-up",
             fields,
             logarithmic=True,
             caption="int8, L = 16. Above 1 the look-up is faster. Empty: too slow to be run.",
@@ -392,14 +359,16 @@ def _oob_definitions(nets: dict[tuple[Any, ...], list[Group]]) -> Part:
 def _limits(nets: dict[tuple[Any, ...], list[Group]]) -> tuple[float, float] | None:
     """Return the least and the largest mean error of all networks, so that their maps share their colours."""
     every = [one for mine in nets.values() for one in mine]
-    fields = [name for name in _fields(every) if name.startswith("against_") and name.endswith(".mae")]
+    fields = [name for name in field_names(every) if name.startswith("against_") and name.endswith(".mae")]
     found = [value for one in every for name in fields for value in one.numbers(name) if value > 0]
     return (min(found), max(found)) if found else None
 
 
 def _groups_of_rows(groups: Sequence[Group]) -> list[str]:
     return list(
-        dict.fromkeys(name for one in groups for cell in one.cells for name in cell.values.get("against_model") or {})
+        dict.fromkeys(
+            name for one in groups for cell in one.cells for name in mapping(cell.values.get("against_model"))
+        )
     )
 
 
@@ -483,359 +452,9 @@ def _coldstart(result: Result) -> Sequence[Part | None]:
     ]
 
 
-def _quant(result: Result) -> Sequence[Part | None]:
-    groups = over_seeds(result.cells)
-    methods = [one for one in groups if one.params.get("kind") in ("float", "ptq", "qat")]
-    return [
-        _quant_maps(methods),
-        _quant_front(methods),
-        _quant_table(methods),
-        _sensitivity(groups),
-        _quant_speed(groups),
-    ]
-
-
-def _method(one: Group) -> str:
-    name = str(one.params.get("method"))
-    return {"quantkan-uniform": "QuantKAN preset (ours)"}.get(name, name)
-
-
-def _quant_maps(groups: Sequence[Group]) -> Part:
-    plots: list[Plot] = []
-    means = [one.mean("accuracy") for one in groups if one.numbers("accuracy")]
-    limits = (max(min(means), 100.0 / 10), max(means)) if means else None
-    for (data, family), mine in group(groups, "data", "family").items():
-        fields = {
-            (_method(one), str(one.params.get("row"))): one.mean("accuracy")
-            for one in mine
-            if one.params.get("kind") != "float"
-        }
-        floats = [one.mean("accuracy") for one in mine if one.params.get("kind") == "float"]
-        drawn = grid(
-            f"accuracy-{data}-{family}",
-            f"{data}, {family}",
-            fields,
-            limits=limits,
-            write="{:.1f}".format,
-            column_label="bits of weights and inputs",
-            caption=f"Float: {floats[0]:.2f} %." if floats and math.isfinite(floats[0]) else "",
-        )
-        if drawn is not None:
-            plots.append(drawn)
-    text = "Percent of right decisions of the integer artifact, mean over seeds. All maps share their colours."
-    missing = "" if plots else "no cell holds the accuracy of a quantized network"
-    return Part("Accuracy by method and bits", text, tuple(plots), missing=missing)
-
-
-def _quant_front(groups: Sequence[Group]) -> Part:
-    plots: list[Plot] = []
-    missing: list[str] = []
-    kinds = {"ptq": "after training", "qat": "in training"}
-    for (data, family), mine in group(groups, "data", "family").items():
-        points = [
-            Point(
-                kinds.get(str(one.params.get("kind")), "float"),
-                f"{_method(one)} {one.params.get('row')}",
-                100.0 - one.mean("accuracy"),
-                one.mean("file_bytes" if one.numbers("file_bytes") else "checkpoint_bytes"),
-            )
-            for one in mine
-        ]
-        drawn, lacking = pareto(
-            f"pareto-{data}-{family}",
-            f"{data}, {family}",
-            points,
-            coordinates=("nbytes",),
-            error="wrong decisions (%)",
-            nbytes="file bytes",
-        )
-        plots += drawn
-        missing += [f"{data}, {family}: {text}" for text in lacking]
-    return Part("Accuracy and size", "", tuple(plots), missing="; ".join(missing))
-
-
-def _quant_table(groups: Sequence[Group]) -> Part:
-    rows = [
-        (
-            f"{one.params.get('data')}, {one.params.get('family')}",
-            str(one.params.get("row")),
-            str(one.params.get("kind")),
-            _method(one),
-            spread(one.summary("accuracy"), "{:.2f}".format),
-            spread(one.summary("drop"), "{:+.2f}".format),
-            _interval(one, "drop"),
-            share(one.mean("decision_difference")),
-            whole(one.mean("file_bytes" if one.numbers("file_bytes") else "checkpoint_bytes")),
-            number(one.mean("seconds")),
-            str(len(one.cells)),
-        )
-        for one in groups
-    ]
-    head = (
-        "network", "bits", "kind", "method", "accuracy (%)", "drop (points)", "95 % interval",
-        "integers decide otherwise", "bytes", "seconds", "seeds",
-    )  # fmt: skip
-    note = (
-        "The drop is paired with the float network of the same seed. QuantKAN preset (ours): our re-implementation of "
-        "its uniform preset."
-    )
-    return Part("Methods", tables=(Table("Methods", head, tuple(rows), 4, note),) if rows else ())
-
-
-def _sensitivity(groups: Sequence[Group]) -> Part:
-    """Show what quantizing one part of a network alone costs, wherever a cell tells it."""
-    plots: list[Plot] = []
-    rows = []
-    for one in groups:
-        found = [_sensitivity_fields(cell) for cell in one.cells]
-        fields: dict[tuple[str, str], list[tuple[float, float]]] = {}
-        for cell_fields in found:
-            for key, value in cell_fields.items():
-                fields.setdefault(key, []).append(value)
-        if not fields:
-            continue
-        label = ", ".join(str(one.params[name]) for name in ("data", "family", "net", "method") if one.params.get(name))
-        means = {key: np.mean(values, axis=0) for key, values in fields.items()}
-        drawn = grid(
-            f"sensitivity-{label}",
-            label or "network",
-            {key: float(value[1]) for key, value in means.items()},
-            logarithmic=True,
-            caption="Root mean squared change of the outputs, over their standard deviation.",
-        )
-        if drawn is not None:
-            plots.append(drawn)
-        rows += [(label, *key, number(float(value[0])), number(float(value[1]))) for key, value in means.items()]
-    head = ("network", "part", "bits", "accuracy", "output error")
-    text = "Each part of a network quantized alone, all others in floating point."
-    missing = "" if plots else "no cell tells the sensitivity of layers to bits"
-    table = Table("Sensitivity", head, tuple(rows), 3)
-    return Part("Sensitivity", text if plots else "", tuple(plots), (table,) if rows else (), missing)
-
-
-def _sensitivity_fields(cell: Cell) -> dict[tuple[str, str], tuple[float, float]]:
-    """Return (accuracy, output error) by part and bits."""
-    found = cell.values.get("sensitivity", cell.values)
-    if not isinstance(found, dict) or not {"parts", "bits", "accuracy", "output_error"} <= set(found):
-        return {}
-    bits = [f"{bits} bits" for bits in found["bits"]]
-    return {
-        (" ".join(map(str, part)), column): (accuracy[n], error[n])
-        for part, accuracy, error in zip(found["parts"], found["accuracy"], found["output_error"], strict=True)
-        for n, column in enumerate(bits)
-    }
-
-
-def _quant_speed(groups: Sequence[Group]) -> Part:
-    cells = [cell for one in groups for cell in one.cells if one.params.get("kind") == "speed"]
-    title = "Size and speed against float"
-    return all_cells(cells, title) or Part(title)
-
-
-# ----------------------------------------------------------------------------------------------------------- dos
-
-
-def _dos(result: Result) -> Sequence[Part | None]:
-    models = over_seeds(_only(result, "part", "model"))
-    specs = over_seeds(_only(result, "part", "spec"))
-    timings = over_seeds(_only(result, "part", "timing"))
-    return [
-        _dos_quality(models, specs),
-        _dos_front(specs, timings),
-        _dos_confusion(models, specs),
-        _dos_changed(specs),
-        _dos_outside(models),
-        _dos_times(timings),
-    ]
-
-
-_FIGURES = ("accuracy", "precision", "recall", "f1", "auc", "pr_auc")
-
-
-def _dos_quality(models: Sequence[Group], specs: Sequence[Group]) -> Part:
-    rows = []
-    for (data, attack), mine in group([*models, *specs], "data", "attack").items():
-        for one in mine:
-            tested = [sum(_inner(Group({}, (cell,)), "confusion").values()) for cell in one.cells]
-            rows.append(
-                (
-                    f"{data}, {attack}",
-                    str(one.params.get("spec") or "float model"),
-                    *(spread(one.summary(name), "{:.5f}".format) for name in _FIGURES),
-                    spread(one.summary("f1_lost"), "{:+.5f}".format),
-                    f"{sum(one.numbers('changed_decisions')):,.0f} of {sum(tested):,.0f}"
-                    if one.numbers("changed_decisions")
-                    else "",
-                    whole(one.mean("file_bytes" if one.numbers("file_bytes") else "checkpoint_bytes")),
-                    str(len(one.cells)),
-                )
-            )
-    head = (
-        "task", "tables", "accuracy", "precision", "recall", "F1", "AUC", "PR-AUC", "F1 lost", "changed decisions",
-        "bytes", "seeds",
-    )  # fmt: skip
-    missing = "" if models else "no cell of the float model"
-    return Part(
-        "Quality by precision", tables=(Table("Quality", head, tuple(rows), 2),) if rows else (), missing=missing
-    )
-
-
-def _dos_front(specs: Sequence[Group], timings: Sequence[Group]) -> Part:
-    plots: list[Plot] = []
-    missing: list[str] = []
-    for (data, attack), mine in group([*specs, *timings], "data", "attack").items():
-        points = [
-            Point(
-                _kind(str(one.params.get("spec"))),
-                str(one.params.get("spec")),
-                one.mean("mean_error"),
-                one.mean("file_bytes"),
-            )
-            for one in mine
-            if one.params.get("part") == "spec"
-        ]
-        timed = [one for one in mine if one.params.get("part") == "timing"]
-        batch = max((int(one.params.get("batch", 0)) for one in timed), default=0)
-        clocked = [
-            Point(_arm_kind(name), name, arm.mean("mean_error"), time=arm.mean("ns_an_edge"))
-            for one in timed
-            if one.params.get("batch") == batch
-            for name, arm in _arms(one)
-        ]
-        for candidates, coordinate in ((points, "nbytes"), (clocked, "time")):
-            drawn, lacking = pareto(
-                f"pareto-{data}-{attack}",
-                f"{data}, {attack}",
-                candidates,
-                coordinates=(coordinate,),
-                error="mean error of the logit",
-                nbytes="file bytes",
-            )
-            plots += drawn
-            missing += [f"{data}, {attack}: {text}" for text in lacking]
-    return Part("Accuracy, size and latency", "", tuple(plots), missing="; ".join(missing))
-
-
-def _confusion(one: Group) -> np.ndarray[Any, np.dtype[np.float64]] | None:
-    """Add up the confusion matrices of the seeds."""
-    total = np.zeros((2, 2))
-    for cell in one.cells:
-        found = cell.values.get("confusion")
-        if isinstance(found, dict):
-            found = [[found.get("tn"), found.get("fp")], [found.get("fn"), found.get("tp")]]
-        try:
-            total = total + np.asarray(found, dtype=np.float64)
-        except (TypeError, ValueError):
-            return None
-    return total if np.isfinite(total).all() else None
-
-
-def _dos_confusion(models: Sequence[Group], specs: Sequence[Group]) -> Part:
-    plots: list[Plot] = []
-    lacking: list[str] = []
-    for (data, attack), mine in group([*models, *specs], "data", "attack").items():
-        found = [(str(one.params.get("spec") or "float model"), _confusion(one)) for one in mine]
-        lacking += [f"{data}, {attack}: {name} has no matrix" for name, matrix in found if matrix is None]
-        shown = [(name, matrix) for name, matrix in found if matrix is not None]
-        if shown:
-            seeds = max(len(one.cells) for one in mine)
-            plots.append(
-                matrices(
-                    f"confusion-{data}-{attack}",
-                    f"{data}, {attack}",
-                    shown,
-                    ("benign", "attack"),
-                    caption=f"Rows of the test side, {seeds} seed{'s' if seeds > 1 else ''} added up.",
-                )
-            )
-    if not plots and not lacking:
-        lacking.append("no cell holds a confusion matrix")
-    return Part("Confusion matrices", "", tuple(plots), missing="; ".join(lacking))
-
-
-def _dos_changed(specs: Sequence[Group]) -> Part:
-    rows, total = [], 0
-    for one in specs:
-        for cell in one.cells:
-            for changed in cell.values.get("changed") or ():
-                total += 1
-                if len(rows) < _MOST_ROWS:
-                    rows.append(
-                        (
-                            f"{one.params.get('data')}, {one.params.get('attack')}",
-                            str(one.params.get("spec")),
-                            str(cell.params.get("seed", "")),
-                            str(changed.get("row", "")),
-                            str(changed.get("label", "")),
-                            *(_probability(changed.get(name)) for name in ("float_score", "score")),
-                        )
-                    )
-    head = ("task", "tables", "seed", "row", "label", "float score", "score of the tables")
-    note = f"The first {_MOST_ROWS} of {total:,}; all stand in the CSV." if total > len(rows) else ""
-    if specs and not rows:
-        note = "No test row is called otherwise than by the float model."
-    text = "Test rows that the tables call otherwise than the float model. A score of 0.5 is the border."
-    table = Table("Changed decisions", head, tuple(rows), 2, note)
-    return Part("Changed decisions", text, tables=(table,) if specs else ())
-
-
-def _probability(value: object) -> str:
-    return f"{value:.6f}" if isinstance(value, float) else number(value)
-
-
-def _dos_outside(models: Sequence[Group]) -> Part:
-    fields: dict[str, dict[tuple[str, str], float]] = {"outside_core": {}, "outside_knots": {}}
-    rows = []
-    for one in models:
-        task = f"{one.params.get('data')}, {one.params.get('attack')}"
-        layers: dict[Any, list[dict[str, Any]]] = {}
-        for cell in one.cells:
-            for layer in cell.values.get("layers") or ():
-                layers.setdefault(layer.get("layer"), []).append(layer)
-        for layer, found in layers.items():
-            means = {name: float(np.mean([one_layer.get(name, math.nan) for one_layer in found])) for name in fields}
-            for name, value in means.items():
-                fields[name][task, f"layer {layer}"] = value
-            rows.append((task, str(layer), *(share(value) for value in means.values())))
-    plots = [
-        drawn
-        for name, values in fields.items()
-        if (drawn := grid(f"oob-{name}", f"Inputs {in_words(name)}", values, write=share)) is not None
-    ]
-    head = ("task", "layer", "outside the core grid", "outside the knots")
-    table = Table("Inputs beyond the grid", head, tuple(rows), 2)
-    missing = "" if plots else "no cell tells the share of inputs beyond the grid"
-    return Part("Inputs beyond the grid", "", tuple(plots), (table,) if rows else (), missing)
-
-
-def _dos_times(timings: Sequence[Group]) -> Part:
-    rows = []
-    for one in timings:
-        for name, arm in sorted(_arms(one), key=lambda pair: pair[1].mean("ns_an_edge")):
-            rows.append(
-                (
-                    f"{one.params.get('data')}, {one.params.get('attack')}",
-                    str(one.params.get("batch")),
-                    name,
-                    number(1e6 * arm.mean("median_s")),
-                    number(arm.mean("ns_an_edge")),
-                    number(arm.mean("max_error")),
-                    number(arm.mean("memory_bytes")),
-                )
-            )
-    head = ("task", "rows", "arm", "us a call", "ns an edge", "max error", "bytes in memory")
-    return Part(
-        "Latency",
-        tables=(Table("Latency", head, tuple(rows), 3),) if rows else (),
-        missing="" if rows else "no cell was timed",
-    )
-
-
 BUILDERS: dict[str, Callable[[Result], Sequence[Part | None]]] = {
     "sweep": _sweep,
     "oob": _oob,
     "memory": _memory,
     "coldstart": _coldstart,
-    "dos": _dos,
-    "quant": _quant,
 }

@@ -11,6 +11,7 @@ Benchmarks write one JSON object, which names itself under "benchmark" or holds 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -171,7 +172,17 @@ def _read_lines(path: Path, text: str) -> Result:
     if not cells:
         notes.append("The file holds a manifest and no finished cell.")
     told = {key: value for key, value in manifest.items() if key != "kind"}
-    return Result(path.name, manifest["experiment"], told, tuple(cells.values()), tuple(notes))
+    found = list(cells.values())
+    if manifest.get("ray") or manifest.get("workers") not in (None, 1):
+        found.sort(key=_natural)  # several processes finish in an order that differs from run to run
+    return Result(path.name, manifest["experiment"], told, tuple(found), tuple(notes))
+
+
+def _natural(cell: Cell) -> list[tuple[bool, int, str]]:
+    """Return what cells are sorted by: their parameters in order, numbers within texts as numbers."""
+    text = json.dumps(list(cell.params.values()))
+    parts = re.findall(r"\d+|\D+", text)
+    return [(part.isdigit(), int(part) if part.isdigit() else 0, part) for part in parts]
 
 
 def _manifest(path: Path, number: int, entry: object) -> dict[str, Any]:

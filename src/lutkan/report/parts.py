@@ -4,20 +4,46 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from lutkan.report.load import Cell, flat
+from lutkan.report.load import Cell, Result, flat
 from lutkan.report.page import Part
 from lutkan.report.plots import Plot, Series, heat_map, scatter
 from lutkan.report.tables import Group, Table, number, over_seeds, spread
 
-__all__ = ["Point", "all_cells", "grid", "in_words", "pareto", "plural", "series_of", "share", "whole"]
+__all__ = [
+    "READ_PARETO",
+    "SAMPLES",
+    "Point",
+    "all_cells",
+    "arm_kind",
+    "arms",
+    "entries",
+    "field_names",
+    "grid",
+    "in_words",
+    "interval",
+    "mapping",
+    "named",
+    "numbers_of",
+    "only",
+    "pareto",
+    "plural",
+    "series_of",
+    "share",
+    "tables_kind",
+    "whole",
+]
 
 
+#: Names of segment tables: code and samples a segment.
+SAMPLES = re.compile(r"segment-(u?int8)-L(\d+)$")
+#: How Pareto plots are read.
+READ_PARETO = "Lower and further left is better; the line joins what nothing else beats in both."
 # Characters of a text in a table; the CSV holds all of it.
 _LONGEST = 48
 
@@ -65,6 +91,27 @@ def plural(count: int, noun: str) -> str:
     return f"{count:,} {noun}" + ("" if count == 1 else "s")
 
 
+def mapping(value: Any) -> dict[str, Any]:
+    """Return a value if it is a mapping, an empty one otherwise."""
+    return value if isinstance(value, dict) else {}
+
+
+def entries(value: Any) -> list[dict[str, Any]]:
+    """Return the mappings in a value if it is a list."""
+    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
+
+
+def named(value: Any) -> dict[str, Any]:
+    """Return a mapping by names: as it is, or from a list of mappings with a "name" each.
+
+    Examples
+    --------
+    >>> named([{"name": "a", "ns": 1}])
+    {'a': {'name': 'a', 'ns': 1}}
+    """
+    return mapping(value) or {str(one.get("name")): one for one in entries(value)}
+
+
 def share(value: float) -> str:
     """Write a share as a percentage.
 
@@ -95,6 +142,68 @@ def varying(groups: Sequence[Group]) -> tuple[list[str], dict[str, Any]]:
         name: flats[0][name] for name in names if all(name in one and one[name] == flats[0].get(name) for one in flats)
     }
     return [name for name in names if name not in shared], shared if len(groups) > 1 else {}
+
+
+def only(result: Result, name: str, value: str) -> list[Cell]:
+    """Return the cells with this value of a parameter."""
+    return [cell for cell in result.cells if cell.params.get(name) == value]
+
+
+def interval(one: Group, field: str) -> str:
+    """Write the 95 % confidence interval of a figure, nothing for a single seed."""
+    found = one.summary(field)
+    return "" if found is None or found.count < 2 else f"{number(found.low)} to {number(found.high)}"
+
+
+def numbers_of(one: Group, name: str) -> dict[str, Any]:
+    """Return a mapping of numbers, of the first seed: bytes do not depend on it."""
+    found = mapping(one.cells[0].values.get(name))
+    return {key: value for key, value in found.items() if isinstance(value, int | float) and math.isfinite(value)}
+
+
+def field_names(groups: Sequence[Group]) -> list[str]:
+    """Return the dotted names of all values, in the order in which they come up."""
+    return list(dict.fromkeys(name for one in groups for cell in one.cells for name in flat(cell.values)))
+
+
+def arms(one: Group) -> Iterator[tuple[str, Group]]:
+    """Give the arms of a timing cell as groups of their own, seeds together."""
+    names = dict.fromkeys(name for cell in one.cells for name in named(cell.values.get("arms")))
+    for name in names:
+        mine = [named(cell.values.get("arms")).get(name) for cell in one.cells]
+        yield (
+            name,
+            Group({**one.params, "arm": name}, tuple(Cell({}, values) for values in mine if isinstance(values, dict))),
+        )
+
+
+def arm_kind(arm: str) -> str:
+    """Tell what an arm of a timing does.
+
+    Examples
+    --------
+    >>> [arm_kind(name) for name in ("numba B-spline", "native int8", "numpy segment-int8-L16")]
+    ['B-spline, local support', 'integer basis', 'segment look-up']
+    """
+    if "Cox-de Boor" in arm:
+        return "B-spline, recursion an edge"
+    if "segment-" in arm:
+        return "segment look-up"
+    if arm.endswith("float32") or "B-spline" in arm or "GEMM" in arm:
+        return "B-spline, local support"
+    return "integer basis"
+
+
+def tables_kind(tables: str) -> str:
+    """Tell segment tables by their codes from basis tables.
+
+    Examples
+    --------
+    >>> tables_kind("segment-int8-L16"), tables_kind("int8")
+    ('segments, int8', 'basis')
+    """
+    found = SAMPLES.match(tables)
+    return f"segments, {found[1]}" if found else "basis"
 
 
 def all_cells(cells: Sequence[Cell], title: str = "All cells", without: Sequence[str] = ()) -> Part | None:
@@ -162,7 +271,7 @@ def pareto(
     time: str = "ns an edge",
     coordinates: Sequence[str] = ("nbytes", "time"),
 ) -> tuple[list[Plot], list[str]]:
-    """Draw error against bytes and against time.
+    """Draw error against bytes and against time; the part has to say how to read them (`READ_PARETO`).
 
     Parameters
     ----------
@@ -176,7 +285,6 @@ def pareto(
         Why there are not as many.
     """
     plots, missing = [], []
-    caption = "Lower and further left is better. The line joins what nothing else beats in both."
     for coordinate, label, word in (("nbytes", nbytes, "size"), ("time", time, "latency")):
         if coordinate not in coordinates:
             continue
@@ -185,7 +293,7 @@ def pareto(
             missing.append(f"accuracy against {word}: no cell holds both")
             continue
         heading = f"{title}: accuracy against {word}" if title else f"Accuracy against {word}"
-        plots.append(scatter(f"{name}-{coordinate}", heading, series, x_label=label, y_label=error, caption=caption))
+        plots.append(scatter(f"{name}-{coordinate}", heading, series, x_label=label, y_label=error))
     return plots, missing
 
 

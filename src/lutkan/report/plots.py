@@ -185,8 +185,8 @@ def curves(
         if level is not None:
             axes.axhline(level[0], color=_MUTED, linestyle=(0, (1, 1.5)), linewidth=1.2)
             axes.annotate(
-                level[1], (0, level[0]), (3, -3), xycoords=("axes fraction", "data"), textcoords="offset points",
-                ha="left", va="top", color=_MUTED,
+                level[1], (0, level[0]), (3, 3), xycoords=("axes fraction", "data"), textcoords="offset points",
+                ha="left", va="bottom", color=_MUTED,
             )  # fmt: skip
         _logarithmic(axes.yaxis)
         if x_ticks is not None:

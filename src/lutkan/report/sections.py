@@ -10,16 +10,23 @@ import numpy as np
 from lutkan.artifact import Artifact
 from lutkan.ir import Network
 from lutkan.report import benchmarks, experiments
+from lutkan.report.dos import dos_parts
 from lutkan.report.edges import EdgeCurve, asked_edges, edge_curve
 from lutkan.report.load import EDGES, EXPERIMENTS, Cell, Result
 from lutkan.report.page import Part, Report, Section, manifest_lines
 from lutkan.report.plots import edge_plot
+from lutkan.report.quant import quant_parts
 from lutkan.report.tables import Table, number
 
 __all__ = ["edge_section", "make_report"]
 
 # In the order of a report.
-_BUILDERS: dict[str, Callable[[Result], Sequence[Part | None]]] = {**experiments.BUILDERS, **benchmarks.BUILDERS}
+_BUILDERS: dict[str, Callable[[Result], Sequence[Part | None]]] = {
+    **experiments.BUILDERS,
+    "dos": dos_parts,
+    "quant": quant_parts,
+    **benchmarks.BUILDERS,
+}
 _EDGES_COMMAND = "lutkan report --artifact ART --model MODEL --edges 0:0:0 -o edges.html"
 
 

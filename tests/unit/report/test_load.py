@@ -111,6 +111,19 @@ def test_of_cells_that_come_up_twice_the_last_counts(tmp_path):
     assert found.notes == ("1 cells were measured again; the last measurement of each counts.",)
 
 
+def test_cells_of_several_processes_are_put_in_order(tmp_path):
+    names = ["segment-L16", "segment-L2", "basis-8", "segment-L128"]
+    lines = [cell({"net": net, "tables": name}, {}) for net in ("64-10", "10-8") for name in names]
+    path = tmp_path / "r.jsonl"
+    alone = read_results(write_lines(path, [manifest("oob"), *lines]))
+    assert [one.params["tables"] for one in alone.cells[:4]] == names
+    found = read_results(write_lines(path, [manifest("oob", workers=2), *lines]))
+    ordered = ["basis-8", "segment-L2", "segment-L16", "segment-L128"]
+    assert [tuple(one.params.values()) for one in found.cells] == [
+        (net, name) for net in ("10-8", "64-10") for name in ordered
+    ]
+
+
 def test_frozen_benchmarks_are_read():
     found = {name: read_results(ROOT / "benchmarks" / "results" / f"{name}.json") for name in ("accuracy", "bounds")}
     assert {name: one.experiment for name, one in found.items()} == {"accuracy": "accuracy", "bounds": "bounds"}
