@@ -6,7 +6,7 @@ import fnmatch
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
 
 from lutkan.errors import SpecError
@@ -247,6 +247,10 @@ class BranchSpec:
         if size is not None and (isinstance(size, bool) or not isinstance(size, int) or size < 1):
             raise SpecError(f"{where}group_size = {size!r}", "an integer from 1 on")
 
+    def to_json(self) -> dict[str, Any]:
+        """Return `{type, version, data}`."""
+        return {"type": "BranchSpec", "version": 1, "data": asdict(self)}
+
 
 @dataclass(frozen=True)
 class CodeSpec:
@@ -333,14 +337,16 @@ _LAYER_SPECS: Mapping[str, type[SegmentSpec] | type[BasisSpec] | type[CodeSpec]]
 
 @dataclass(frozen=True)
 class Spec:
-    """A spec for a whole network: a default, and overrides by layer.
+    """A spec for a whole network: a default, and overrides by layer and by branch.
 
     Attributes
     ----------
     default : layer spec
-    overrides : tuple of (pattern, layer spec)
+    overrides : tuple of (pattern, layer spec or BranchSpec)
         The first pattern that matches wins. A pattern is a shell pattern matched against the layer's name and its
-        number (`"layers.0"`, `"0"`, `"layers.*"`).
+        number (`"layers.0"`, `"0"`, `"layers.*"`). One with a BranchSpec is matched against these with `.base`,
+        `.spline` or `.scaler` behind them (`"layers.0.spline"`, `"*.base"`), and changes that branch of the layer's
+        CodeSpec.
 
     Examples
     --------
@@ -352,13 +358,14 @@ class Spec:
     """
 
     default: LayerSpec
-    overrides: tuple[tuple[str, LayerSpec], ...] = ()
+    overrides: tuple[tuple[str, LayerSpec | BranchSpec], ...] = ()
 
     def __post_init__(self) -> None:
         kinds = tuple(_LAYER_SPECS.values())
         allowed = " or ".join(_LAYER_SPECS)
         if not isinstance(self.default, kinds):
             raise SpecError(f"Spec.default is {str(self.default)[:80]!r}", f"a {allowed}")
+        kinds, allowed = (*kinds, BranchSpec), f"{allowed} or BranchSpec"
         if not isinstance(self.overrides, (tuple, list)):
             raise SpecError(f"Spec.overrides is a {type(self.overrides).__name__}", f"pairs (pattern, {allowed})")
         for entry in self.overrides:
@@ -369,21 +376,32 @@ class Spec:
 
     def for_layer(self, index: int, name: str) -> LayerSpec:
         """Return the spec of the layer with that number and name."""
+        found = self.default
         for pattern, spec in self.overrides:
-            if fnmatch.fnmatchcase(str(index), pattern) or fnmatch.fnmatchcase(name, pattern):
-                return spec
-        return self.default
+            if not isinstance(spec, BranchSpec) and _matches(pattern, index, name):
+                found = spec
+                break
+        for branch in _BRANCHES:
+            for pattern, spec in self.overrides:
+                if isinstance(spec, BranchSpec) and _matches(pattern, index, name, branch):
+                    if not isinstance(found, CodeSpec):
+                        raise SpecError(
+                            f"override {pattern!r} is a BranchSpec, and layer {name!r} has a {type(found).__name__}",
+                            "a CodeSpec for that layer",
+                        )
+                    found = replace(found, **{branch: spec})
+                    break
+        return found
 
     def require_matches(self, names: tuple[str, ...]) -> None:
-        """Raise SpecError if a pattern matches no layer."""
-        for pattern, _ in self.overrides:
-            if not any(
-                fnmatch.fnmatchcase(str(i), pattern) or fnmatch.fnmatchcase(name, pattern)
-                for i, name in enumerate(names)
-            ):
+        """Raise SpecError if a pattern matches no layer, or no branch."""
+        for pattern, spec in self.overrides:
+            ends = _BRANCHES if isinstance(spec, BranchSpec) else ("",)
+            if not any(_matches(pattern, i, name, end) for i, name in enumerate(names) for end in ends):
                 raise SpecError(
-                    f"override pattern {pattern!r} matches no layer",
-                    ", ".join(f"{i} or {name}" for i, name in enumerate(names)),
+                    f"override pattern {pattern!r} matches no {'branch' if len(ends) > 1 else 'layer'}",
+                    ", ".join(f"{i} or {name}" for i, name in enumerate(names))
+                    + (f", then {' or '.join('.' + end for end in ends)}" if len(ends) > 1 else ""),
                 )
 
     def to_json(self) -> dict[str, Any]:
@@ -407,8 +425,19 @@ class Spec:
         for entry in body["overrides"]:
             if not isinstance(entry, list) or len(entry) != 2 or not isinstance(entry[0], str):
                 raise SpecError(f"Spec override {entry!r}", "[pattern, layer spec]")
-            overrides.append((entry[0], _layer_spec(entry[1])))
+            is_branch = isinstance(entry[1], Mapping) and entry[1].get("type") == "BranchSpec"
+            overrides.append(
+                (entry[0], _branch_spec(_body(entry[1], "BranchSpec")) if is_branch else _layer_spec(entry[1]))
+            )
         return Spec(_layer_spec(body["default"]), tuple(overrides))
+
+
+_BRANCHES = ("base", "spline", "scaler")
+
+
+def _matches(pattern: str, index: int, name: str, branch: str = "") -> bool:
+    end = f".{branch}" if branch else ""
+    return fnmatch.fnmatchcase(f"{index}{end}", pattern) or fnmatch.fnmatchcase(f"{name}{end}", pattern)
 
 
 def _body(data: object, *types: str) -> dict[str, Any]:

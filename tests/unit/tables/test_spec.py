@@ -7,7 +7,7 @@ import json
 import pytest
 
 from lutkan.errors import SpecError
-from lutkan.tables import NAMED_SPECS, SegmentSpec, Spec, resolve_spec
+from lutkan.tables import NAMED_SPECS, BasisSpec, BranchSpec, CodeSpec, SegmentSpec, Spec, resolve_spec
 
 FIELDS = {
     "samples": ((2, 3, 64, 65536), (1, 0, -2, 65537, 16.0, "16", True, None)),
@@ -192,3 +192,20 @@ def test_malformed_json_is_refused(body, words):
 
 def test_a_field_that_is_left_out_takes_its_default():
     assert Spec.from_json(edited(data__default__data__boundary_mode=None)).default.boundary_mode == "half_open"
+
+
+def test_branches_are_overridden_by_pattern_too():
+    narrow, wide = BranchSpec(2), BranchSpec(8, "edge")
+    spec = Spec(
+        CodeSpec(input_bits=4),
+        overrides=(("layers.1.spline", narrow), ("*.base", wide), ("0", CodeSpec(input_bits=8))),
+    )
+    names = ("layers.0", "layers.1")
+    spec.require_matches(names)
+    assert spec.for_layer(0, names[0]) == CodeSpec(input_bits=8, base=wide)
+    assert spec.for_layer(1, names[1]) == CodeSpec(input_bits=4, spline=narrow, base=wide)
+    assert Spec.from_json(json.loads(json.dumps(spec.to_json()))) == spec
+    with pytest.raises(SpecError, match=r"'\*\.mid' matches no branch"):
+        Spec(CodeSpec(), overrides=(("*.mid", narrow),)).require_matches(names)
+    with pytest.raises(SpecError, match="BasisSpec"):
+        Spec(BasisSpec(), overrides=(("*.base", narrow),)).for_layer(0, "layers.0")
