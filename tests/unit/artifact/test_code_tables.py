@@ -235,42 +235,41 @@ def test_codes_are_rounded_half_up_and_saturate(shift):
     assert codes_of(-0.5, 4.0, Requantization(8, 0.0, 1.0, shift), x) == [max((9 - v) // 2, 0) for v in x]
 
 
+def full(scale: float) -> tuple[CodeTable, int]:
+    """A table of 16-bit coefficients whose sums are always as large as its bound, and that sum."""
+    one = table(16, 1, 1, wide=True, bits=2, features=np.full((1, 4, 1), 4096, np.int16))
+    one = replace(one, q=np.full((16, 1, 1), 32767, np.int16), scale=np.array([scale], np.float32))
+    return one, 16 * 4096 * 32767
+
+
 def test_multipliers_up_to_2_to_the_30th():
-    """A multiplier of 2^30 - 1 with the largest sums that int32 holds, and one more."""
-    most = (2**31 - 1) // (255 * 127)
-    features = np.full((1, 16, 1), 255, np.uint8)
-    big = table(most, 1, 1, features=features, q=np.full((most, 1, 1), 127, np.int8))
-    scale = np.float32(2.0**30 - 64)  # the last float32 below
-    big = replace(big, scale=np.array([scale]))
+    one, acc = full(2.0**30 - 64)  # the last float32 below
+    assert one.sum_bound == acc
     to = Requantization(8, 0.0, 1.0, 0)
-    assert layer(big, requantize=to).requantizing[0].tolist() == [[2**30 - 64]]
-    acc, x = 255 * 127 * most, np.zeros((3, most), np.float32)
+    assert layer(one, requantize=to).requantizing[0].tolist() == [[2**30 - 64]]
     for shift in (53, 54, 57):
         code = (acc * (2**30 - 64) + 2 ** (shift - 1)) >> shift
         assert 15 < code <= 256
-        found = answers(layer(big, requantize=Requantization(8, 0.0, 2.0**shift, shift)), x=x)
+        found = answers(layer(one, requantize=Requantization(8, 0.0, 2.0**shift, shift)), x=np.zeros((3, 16)))
         assert found[:, 0].tolist() == [min(code, 255)] * 3
     with pytest.raises(ArtifactError, match=r"multiplier of 1\.07374e"):
-        layer(replace(big, scale=np.array([2.0**30], np.float32)), requantize=to)
+        layer(full(2.0**30)[0], requantize=to)
     with pytest.raises(ArtifactError, match="multiplier of 6"):
-        layer(replace(big, scale=np.array([3e38], np.float32)), requantize=Requantization(8, 0.0, 2e-30, 62))
+        layer(full(3e38)[0], requantize=Requantization(8, 0.0, 2e-30, 62))
 
 
 def test_64_bit_sums_up_to_their_last_bit():
     """Sixteen branches whose bound stays below 2^63 are accepted, and give the sum; a little more is refused."""
-    most = (2**31 - 1) // (255 * 127)
-    one = table(most, 1, 1, bits=2, features=np.full((1, 4, 1), 255, np.uint8), q=np.full((most, 1, 1), 127, np.int8))
-    one = replace(one, scale=np.array([2.0**28], np.float32))
-    to, x = Requantization(8, 0.0, 1.0, 0), np.zeros((2, most), np.float32)
-    sums = 16 * 255 * 127 * most * 2**28
-    assert 2**63 - 2**43 < sums < 2**63
+    (one, acc), to, x = full(2.0**28 + 8192), Requantization(8, 0.0, 1.0, 0), np.zeros((2, 16))
+    sums = 16 * acc * (2**28 + 8192)
+    assert 2**63 - 2**39 < sums < 2**63
     assert answers(layer(*[one] * 16, requantize=to), x=x).tolist() == [[255.0]] * 2
     assert answers(layer(*[replace(one, scale=-one.scale)] * 16, requantize=to), x=x).tolist() == [[0.0]] * 2
     fine = Requantization(8, 0.0, 2.0**55, 55)  # the same multipliers
     code = (sums // 16 * 15 + 2**54) >> 55
     assert 200 < code < 255 and answers(layer(*[one] * 15, requantize=fine), x=x).tolist() == [[code]] * 2
     with pytest.raises(ArtifactError, match="sums of up to"):
-        layer(*[replace(one, scale=np.array([2.0**28 + 32], np.float32))] * 16, requantize=to)
+        layer(*[full(2.0**28 + 8224)[0]] * 16, requantize=to)
     with pytest.raises(ArtifactError, match="offset of"):
         layer(one, bias=np.array([1e30], np.float32), requantize=to)
 
