@@ -10,7 +10,11 @@ import pytest
 import lutkan
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
-NEEDS = {"how-to/import-your-model.md": ("torch", "sklearn"), "how-to/report.md": ("matplotlib", "jinja2")}
+NEEDS = {
+    "how-to/import-your-model.md": ("torch", "sklearn"),
+    "how-to/report.md": ("matplotlib", "jinja2"),
+    "how-to/train-quantized.md": ("torch", "sklearn"),
+}
 PAGES = sorted(str(page.relative_to(DOCS)) for page in (DOCS / "tutorial.md", *(DOCS / "how-to").glob("*.md")))
 
 
