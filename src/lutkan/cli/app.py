@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from lutkan._version import __version__
-from lutkan.cli import bench, demo, doctor, inspect, lab, lab_dos, lab_quant, predict, verify
+from lutkan.cli import bench, demo, doctor, inspect, lab, lab_dos, lab_quant, predict, quantize, verify
 from lutkan.cli import compile as compile_verb
 from lutkan.cli import report as report_verb
 from lutkan.cli.terminal import complain
@@ -75,6 +75,7 @@ for _verb in (
     demo.demo,
     inspect.inspect,
     compile_verb.compile,
+    quantize.quantize,
     verify.verify,
     predict.predict,
     bench.bench,

@@ -1,4 +1,4 @@
-"""Quantized KANs: training with quantizers in place, and the integers that come out of it. Needs PyTorch."""
+"""Quantized KANs, with and without training, and the integers that come out. `quantize` of a Network needs no torch."""
 
 import importlib
 import sys

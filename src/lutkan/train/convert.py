@@ -21,6 +21,7 @@ from lutkan.tables.compile import compile_codes
 from lutkan.tables.spec import Spec
 from lutkan.train.layer import QuantKANLayer, float_mode, kan_layers
 from lutkan.train.prepare import as_rows
+from lutkan.train.ptq.network import Quantized
 from lutkan.train.quantizers import InputQuantizer, WeightQuantizer
 
 __all__ = ["coded_layer", "coded_layers", "convert", "to_network"]
@@ -94,13 +95,15 @@ def coded_layers(model: nn.Module) -> tuple[Network, tuple[CodedLayer, ...]]:
     return network, coded
 
 
-def convert(model: nn.Module, *, calibration: object = None, info: Mapping[str, Any] | None = None) -> Artifact:
+def convert(
+    model: nn.Module | Quantized, *, calibration: object = None, info: Mapping[str, Any] | None = None
+) -> Artifact:
     """Turn a quantized model into an artifact: integers from code to code.
 
     Parameters
     ----------
-    model : torch.nn.Module
-        From `prepare` or `from_network`, calibrated or trained.
+    model : torch.nn.Module or Quantized
+        From `prepare` or `from_network`, calibrated or trained; or what `quantize` returned.
     calibration : array [N, in], optional
         Rows for the manifest's figures: the share of inputs beyond the codes.
     info : mapping, optional
@@ -118,6 +121,8 @@ def convert(model: nn.Module, *, calibration: object = None, info: Mapping[str, 
     SpecError
         A branch without bits, or integers that do not fit the kernels.
     """
+    if isinstance(model, Quantized):
+        return model.artifact(info, rows=calibration)
     network, layers = coded_layers(model)
     mine = kan_layers(model)
     specs = {layer.name: layer.spec for layer in mine}

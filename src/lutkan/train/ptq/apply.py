@@ -145,9 +145,10 @@ def _hand_over(layer: QuantKANLayer, quantized: QuantizedLayer) -> None:
             raise SpecError(f"layer {layer.name}: a {type(old_quantizer).__name__} on weights", "a WeightQuantizer")
         rows = old_quantizer.rows
         scale = np.broadcast_to(branch.scale, branch.codes.shape).reshape(rows, -1)[:, 0]
-        quantizer = UniformWeight(rows, branch.bits)
+        quantizer = UniformWeight(rows, branch.bits, symmetric=False)  # its ends are then what is set here
         most = 1 << (branch.bits - 1)
         quantizer.bottom.fill_(float(-most if branch.bits < 8 else 1 - most))
+        quantizer.top.fill_(float(most - 1))
         quantizer.set_scale(torch.tensor(scale, dtype=quantizer.step.dtype))
         layer.weight_quantizers[name] = quantizer
     layer.set_weights(weights)

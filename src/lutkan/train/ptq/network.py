@@ -31,6 +31,7 @@ from lutkan.train.ptq.features import BranchView, LayerView, lookup
 from lutkan.train.ptq.methods import Method, resolve_method
 from lutkan.train.ptq.mixed import hawq_spec
 from lutkan.train.ptq.rounding import WeightGrid
+from lutkan.verify import measured_rows, verify, with_golden
 
 __all__ = ["Quantized", "QuantizedBranch", "QuantizedLayer", "code_spec", "quantize_network"]
 
@@ -199,7 +200,8 @@ class Quantized:
         info : mapping, optional
             More entries for the manifest.
         rows : array [N, in], optional
-            Calibration rows, for the manifest's figures of range.
+            Calibration rows: error figures against the float network, measured on 512 of them at most, and golden
+            vectors go into the artifact.
 
         Raises
         ------
@@ -207,8 +209,11 @@ class Quantized:
             A branch in floating point, several scales an output, or integers that do not fit the kernels.
         """
         seen = None if rows is None else real_rows("rows", rows, self.net.in_features).astype(np.float64)
-        more = {"training": {"method": self.info["method"], "seed": self.info["seed"]}, **dict(info or {})}
-        return compile_codes(self.net, self.coded(), more, rows=seen)
+        about = {"spec": self.spec.to_json(), "quantizers": f"{self.info['method']}, seed {self.info['seed']}"}
+        specs = [code_spec(self.spec, number, layer.layer.name) for number, layer in enumerate(self.layers)]
+        keep = all(own.keep_masked for own in specs)
+        artifact = compile_codes(self.net, self.coded(), {**about, **dict(info or {})}, rows=seen, keep_masked=keep)
+        return artifact if seen is None else _with_figures(artifact, self.net, seen)
 
     @property
     def weight_bytes(self) -> float:
@@ -365,6 +370,23 @@ def _thinned(X: F64, rows: int, seed: int) -> F64:
     if len(X) <= rows:
         return X
     return X[np.sort(np.random.default_rng(seed).permutation(len(X))[:rows])]
+
+
+def _with_figures(artifact: Artifact, net: Network, rows: F64) -> Artifact:
+    """Put golden vectors, and the errors against the float network, into an artifact."""
+    artifact = with_golden(artifact, rows)
+    report = verify(artifact, net, measured_rows(rows), runtime="reference")
+    figures = {
+        "rows": report.rows,
+        "max_abs": report.max_abs,
+        "mae": report.mae,
+        "approximation_max_abs": report.approximation.max_abs,
+        "quantization_max_abs": report.quantization.max_abs,
+        "agreement": report.agreement,
+    }
+    reason = "no bounds are computed where inputs are quantized to codes"
+    certificate = {"max_abs": None, "reason": reason}
+    return replace(artifact, info={**artifact.info, "verification": figures, "certificate": certificate})
 
 
 class _Work:
