@@ -8,7 +8,7 @@ from typing import Any
 
 from lutkan.report.load import Result
 from lutkan.report.page import Part
-from lutkan.report.parts import READ_PARETO, Point, all_cells, pareto, plural
+from lutkan.report.parts import READ_PARETO, Point, all_cells, largest_batch, pareto, plural
 from lutkan.report.plots import Plot, bars
 from lutkan.report.tables import Group, Table, group, number, over_seeds
 
@@ -85,7 +85,7 @@ def _engine(result: Result) -> Sequence[Part]:
     plots: list[Plot] = []
     missing: list[str] = []
     for (shape,), mine in group(groups, "shape").items():
-        batch = max((one.params.get("batch") or 0 for one in mine), default=0)
+        batch = largest_batch(mine)
         points = [
             Point(
                 _text(one, "kind") or "runtime",

@@ -18,6 +18,7 @@ from lutkan.report.parts import (
     entries,
     grid,
     in_words,
+    largest_batch,
     numbers_of,
     only,
     pareto,
@@ -95,7 +96,7 @@ def _front(specs: Sequence[Group], timings: Sequence[Group]) -> Part:
             if one.params.get("part") == "spec"
         ]
         timed = [one for one in mine if one.params.get("part") == "timing"]
-        batch = max((int(one.params.get("batch", 0)) for one in timed), default=0)
+        batch = largest_batch(timed)
         clocked = [
             Point(arm_kind(name), name, arm.mean("mean_error"), time=arm.mean("ns_an_edge"))
             for one in timed

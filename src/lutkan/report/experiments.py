@@ -22,6 +22,7 @@ from lutkan.report.parts import (
     grid,
     in_words,
     interval,
+    largest_batch,
     mapping,
     numbers_of,
     only,
@@ -72,7 +73,7 @@ def _sweep_front(tables: Sequence[Group], times: Sequence[Group]) -> Part:
             if one.params.get("task") == "tables"
         ]
         timed = [one for one in mine if one.params.get("task") == "time"]
-        batch = max((int(one.params.get("batch", 0)) for one in timed), default=0)
+        batch = largest_batch(timed)
         clocked = [
             Point(arm_kind(name), name, arm.mean("mean_error"), time=arm.mean("ns_an_edge"))
             for one in timed

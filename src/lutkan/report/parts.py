@@ -27,6 +27,7 @@ __all__ = [
     "grid",
     "in_words",
     "interval",
+    "largest_batch",
     "mapping",
     "named",
     "numbers_of",
@@ -175,6 +176,12 @@ def arms(one: Group) -> Iterator[tuple[str, Group]]:
             name,
             Group({**one.params, "arm": name}, tuple(Cell({}, values) for values in mine if isinstance(values, dict))),
         )
+
+
+def largest_batch(groups: Sequence[Group]) -> int:
+    """Return the largest batch of timings, 0 where there is none."""
+    found = [one.params.get("batch") for one in groups]
+    return max((batch for batch in found if isinstance(batch, int)), default=0)
 
 
 def arm_kind(arm: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from lutkan.report.dos import dos_parts
 from lutkan.report.edges import EdgeCurve, asked_edges, edge_curve
 from lutkan.report.load import EDGES, EXPERIMENTS, Cell, Result
 from lutkan.report.page import Part, Report, Section, manifest_lines
+from lutkan.report.parts import in_words, mapping, plural
 from lutkan.report.plots import edge_plot
 from lutkan.report.quant import quant_parts
 from lutkan.report.tables import Table, number
@@ -127,19 +129,28 @@ def edge_section(artifact: Artifact, net: Network, edges: str | None, source: st
     chosen = "The two edges of every layer that differ most from the model. " if edges is None else ""
     text = f"{chosen}The model in float64, the artifact by its reference runtime. Shaded: beyond the tables."
     part = Part("Model and artifact", text, tuple(plots), (Table("Model and artifact", head, rows, 2),))
-    info = artifact.info
-    told = {
-        "machine": {"lutkan": _text(info.get("compiler"))},
-        "parameters": {
-            "content id": artifact.content_id,
-            "family": net.source.family,
-            "spec": _text(info.get("spec")),
-            "bytes": f"{artifact.nbytes:,}",
-        },
-    }
-    lines = (("file", source), *((name, text) for name, text in told["parameters"].items() if text))
-    result = Result(source, "edges", told, cells)
-    return result, Section("edges", EDGES["edges"], source, (part,), (), tuple(lines))
+    rows_seen = mapping(artifact.info.get("calibration")).get("rows")
+    lines = (
+        ("file", source),
+        ("content id", artifact.content_id),
+        ("from", f"{net.source.family}, {net.edges:,} edges"),
+        ("spec", _spec_text(artifact.info.get("spec"))),
+        ("calibration", plural(rows_seen, "row") if isinstance(rows_seen, int) else "unknown"),
+        ("bytes", f"{artifact.nbytes:,}"),
+    )
+    result = Result(source, "edges", dict(lines), cells)
+    return result, Section("edges", EDGES["edges"], source, (part,), (), lines)
+
+
+def _spec_text(spec: Any) -> str:
+    """Write what layers were compiled to: the settings that were made, and how many layers differ."""
+    data = mapping(mapping(spec).get("data"))
+    default = mapping(data.get("default"))
+    settings = mapping(default.get("data")).items()
+    told = [f"{in_words(name)} {value}" for name, value in settings if isinstance(value, int | float | str)]
+    overrides = data.get("overrides")
+    told += [plural(len(overrides), "override")] if isinstance(overrides, list) and overrides else []
+    return f"{default.get('type', 'unknown')}: {', '.join(told)}"
 
 
 def _edge_cell(curve: EdgeCurve) -> Cell:
@@ -157,7 +168,3 @@ def _edge_cell(curve: EdgeCurve) -> Cell:
             "max_value": float(np.abs(curve.model[inside]).max()),
         },
     )
-
-
-def _text(value: object) -> str:
-    return "" if value is None else str(value)

@@ -118,8 +118,12 @@ def group(groups: Iterable[Group], *keys: str) -> dict[tuple[Any, ...], list[Gro
     """Divide groups by some of their parameters, in the order in which they come up."""
     found: dict[tuple[Any, ...], list[Group]] = {}
     for one in groups:
-        found.setdefault(tuple(one.params.get(key) for key in keys), []).append(one)
+        found.setdefault(tuple(_hashable(one.params.get(key)) for key in keys), []).append(one)
     return found
+
+
+def _hashable(value: Any) -> Any:
+    return json.dumps(value) if isinstance(value, list | dict) else value
 
 
 def number(value: object) -> str:
