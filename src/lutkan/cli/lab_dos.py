@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from lutkan.cli.lab import Again, Output, OverRay, Quick, Workers, advancing, print_run
+from lutkan.cli.lab import Again, Clock, Output, OverRay, Quick, Timer, Workers, advancing, print_run
 from lutkan.cli.options import AsJson, Drop, split_names
 from lutkan.cli.terminal import working
 from lutkan.errors import InputError
@@ -87,6 +87,7 @@ def dos(
     batch: Annotated[
         str, typer.Option("--batch", metavar="SIZES", help="Rows a call in the timings; an empty text: no timings.")
     ] = "1,256",
+    clock: Timer = Clock.wall,
     output: Output = None,
     workers: Workers = 1,
     ray: OverRay = False,
@@ -106,7 +107,6 @@ def dos(
     """  # noqa: D301
     from lutkan.lab.dos import study as experiment
     from lutkan.lab.dos.sides import Task
-    from lutkan.lab.timing import Plan
 
     target = output or Path("dos.jsonl")
     study = experiment.Study(
@@ -116,7 +116,7 @@ def dos(
         hidden=_integers("--hidden", hidden),
         recipe=experiment.recipe_of(protocol.value, epochs, quick=quick),
         models=f"{target.with_suffix('')}-models",
-        plan=experiment.QUICK_PLAN if quick else Plan(),
+        plan=experiment.plan_of(clock.value, quick=quick),
     )
     with working("reading the flows"):
         cells = experiment.plan_cells(

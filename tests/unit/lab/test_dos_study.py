@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from lutkan.errors import InputError, SpecError
 from lutkan.lab.dos import study as module
 from lutkan.lab.dos.page import page
 from lutkan.lab.dos.sides import Task
-from lutkan.lab.dos.study import QUICK_PLAN, Source, Study, plan_cells, recipe_of, run
+from lutkan.lab.dos.study import QUICK_PLAN, Source, Study, plan_cells, plan_of, recipe_of, run
 from lutkan.lab.experiment import Run, read_run
 
 torch = pytest.importorskip("torch", reason="needs torch")
@@ -133,6 +134,7 @@ def test_every_changed_decision_is_listed_with_its_float_score(tmp_path):
 
 def test_all_arms_are_timed_on_the_trained_network(finished):
     (cell,) = finished[0].select(part="timing", data="wednesday")
+    assert cell["values"]["clock"] == "wall"
     names = {arm["name"] for arm in cell["values"]["arms"]} | {one["name"] for one in cell["values"]["skipped"]}
     assert {
         "native int8",
@@ -146,6 +148,15 @@ def test_all_arms_are_timed_on_the_trained_network(finished):
         assert arm["median_s"] > 0
         assert arm["max_error"] < 0.2
         assert "seconds" not in arm
+
+
+def test_clocks(finished):
+    assert plan_of("cpu").clock is time.thread_time
+    assert plan_of("wall", quick=True) == QUICK_PLAN
+    run_, _ = finished
+    assert "Processor time" not in page(run_)
+    cells = json.loads(json.dumps(run_.cells).replace('"clock": "wall"', '"clock": "cpu"'))
+    assert page(Run(run_.manifest, tuple(cells))).count("Processor time, since others used the machine.") == 3
 
 
 class Interrupted(Exception):
@@ -237,7 +248,8 @@ def test_the_page_shows_every_task_and_figure(finished):
     assert "## wednesday: DoS Hulk against BENIGN" in text
     found = numbers(text)
     for cell in run_.select(part="model"):
-        assert {f"{cell['values'][name]:.5f}" for name in ("accuracy", "precision", "recall", "f1", "auc")} <= found
+        assert {f"{cell['values'][name]:.5f}" for name in ("accuracy", "precision", "recall", "f1")} <= found
+        assert f"{cell['values']['auc']:.6f}" in found
     for cell in run_.select(part="spec"):
         lost = cell["values"]["f1_lost"]
         assert {f"{cell['values']['f1']:.5f}", f"{-lost:+.5f}" if lost else "0"} <= found

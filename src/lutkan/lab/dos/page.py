@@ -245,7 +245,7 @@ def _float_table(models: Sequence[dict[str, Any]], seeds: Sequence[int]) -> str:
         rows.append(
             (
                 str(seed),
-                *(f"{model[name]:.5f}" for name in _FIGURES),
+                *(f"{model[name]:.{6 if 'auc' in name else 5}f}" for name in _FIGURES),
                 f"{model['loss'][1]:.2g}",
                 str(model["logits"]["rows_within_0.1"]),
                 str(model["torch_float32"]["changed_decisions"]),
@@ -330,8 +330,9 @@ def _confusion_table(run: Run, data: str, attack: str) -> str:
         line = []
         for seed in seeds:
             values = _values(run, data, attack, spec, seed)
-            names = ("accuracy", "precision", "recall", "auc", "pr_auc")
-            line.append(" / ".join(f"{values[name]:.5f}" for name in names) if values else "not measured")
+            names = {"accuracy": 5, "precision": 5, "recall": 5, "auc": 6, "pr_auc": 6}
+            cells = (f"{values[name]:.{digits}f}" for name, digits in names.items()) if values else ("not measured",)
+            line.append(" / ".join(cells))
         figures.append((spec, *line))
     return _table(rows) + "\n" + _table(figures)
 
@@ -395,7 +396,8 @@ def _speed(values: dict[str, Any]) -> list[str]:
                 "" if arm["file_bytes"] is None else f"{arm['file_bytes']:,}",
             )
         )
-    return [_table(rows), *(f"Skipped: {one['name']}: {one['reason']}.\n" for one in values["skipped"])]
+    clock = ["Processor time, since others used the machine.\n"] if values["clock"] == "cpu" else []
+    return [_table(rows), *clock, *(f"Skipped: {one['name']}: {one['reason']}.\n" for one in values["skipped"])]
 
 
 def _method(run: Run, tasks: Sequence[tuple[str, str]]) -> str:

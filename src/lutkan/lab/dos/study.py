@@ -6,6 +6,7 @@ import functools
 import hashlib
 import json
 import re
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -37,6 +38,7 @@ __all__ = [
     "Study",
     "measure",
     "plan_cells",
+    "plan_of",
     "recipe_of",
     "run",
 ]
@@ -166,6 +168,12 @@ class Cell:
     seed: int
     spec: str = ""
     batch: int = 0
+
+
+def plan_of(clock: str, *, quick: bool = False) -> Plan:
+    """Return the plan of the timings, by the clock on the wall or, for a machine that others use, by processor time."""
+    plan = QUICK_PLAN if quick else Plan()
+    return replace(plan, clock=time.thread_time) if clock == "cpu" else plan
 
 
 def recipe_of(protocol: str, epochs: int | None = None, *, quick: bool = False) -> Recipe:
@@ -519,6 +527,7 @@ def _timing_values(trained: _Trained, batch: int, plan: Plan) -> dict[str, Any]:
     rows = trained.sides.X_test[np.random.default_rng(0).permutation(len(trained.sides.X_test))]
     case = run_case("-".join(map(str, same.widths)), batch, arms, rows, plan).to_json()
     return {
+        "clock": "cpu" if plan.clock is time.thread_time else "wall",
         "arms": [
             {key: value for key, value in arm.items() if key not in ("rounds", "seconds")} for arm in case["arms"]
         ],
