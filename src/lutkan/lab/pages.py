@@ -83,6 +83,16 @@ def _text(paragraphs: str) -> str:
     )
 
 
+def _clock(run: Run) -> str:
+    """Say what times were taken with."""
+    if run.manifest["parameters"].get("clock") == "cpu":
+        return _text(
+            """Times are processor time, since others used the machine: what a program took while it ran, without its
+            turns of waiting. On an idle machine that is the time on the wall, but for waiting on files."""
+        )
+    return "Times are those of the clock on the wall."
+
+
 def _names(values: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(values))
 
@@ -160,7 +170,8 @@ def sweep_page(run: Run) -> str:
     tables, times = run.select(task="tables"), run.select(task="time")
     names = _names(cell["params"]["net"] for cell in run.cells)
     parts = [*_head("The controlled sweep", "sweep"), _text(_SWEEP), run_markdown(run)]
-    parts += ["## What a look-up gains over a B-spline", _text(_SWEEP_TIMES), markdown_table(_ratio_rows(times))]
+    parts += ["## What a look-up gains over a B-spline", _text(_SWEEP_TIMES), _clock(run)]
+    parts.append(markdown_table(_ratio_rows(times)))
     parts += [
         "## Accuracy, speed and bytes side by side",
         _text(
@@ -542,7 +553,7 @@ packed for it. What is loaded each time pays for the tables' size; what is loade
 def coldstart_page(run: Run) -> str:
     """Write the page on starting and loading."""
     parts = [*_head("Cold start", "coldstart"), _text(_COLDSTART.format(asked=1000 * coldstart.ASKED))]
-    parts += [run_markdown(run), "## From the start of a process to its first answer"]
+    parts += [_clock(run), run_markdown(run), "## From the start of a process to its first answer"]
     rows: Rows = [
         ("network, tables, runtime", "ms above numpy", "quartiles", "import", "load", "first row", "heavy", "")
     ]

@@ -61,6 +61,15 @@ def test_the_experiment_starts_processes_and_loads_each_time(tmp_path):
     assert run.manifest["parameters"] == {"rounds": 3, "clock": "wall"}
 
 
+def test_processor_time_is_taken_of_the_parts_too(artifact, monkeypatch):
+    monkeypatch.setattr(
+        coldstart, "_LUTKAN", coldstart._LUTKAN.replace("import lutkan\n", "import lutkan\ntime.sleep(3)\n")
+    )
+    found = measure_cold_start(artifact, "reference", 1, clock=children_seconds, clock_inside="process_time")
+    assert 0 < found.imports[0] < 3  # asleep no time is taken
+    assert found.with_lutkan[0] < 3
+
+
 def test_all_tables_on_the_fastest_runtime_and_int8_on_the_others(monkeypatch):
     monkeypatch.setattr(
         coldstart, "available_runtimes", lambda: {"native": "no compiler", "numba": "", "reference": ""}
