@@ -38,6 +38,12 @@ def _bounds() -> str:
     return bounds.page(json.loads(bounds.RESULTS.read_text(encoding="utf-8"))["records"])
 
 
+def _instructions() -> str:
+    import instructions
+
+    return instructions.page(json.loads(instructions.RESULTS.read_text(encoding="utf-8")))
+
+
 def _engine(path: Path) -> Callable[[], str]:
     def make() -> str:
         import engine
@@ -61,7 +67,7 @@ def _method() -> str:
 
 def pages() -> Iterator[tuple[Path, Callable[[], str]]]:
     """Yield every page whose results are frozen, and what writes its text."""
-    for name, make in (("accuracy", _accuracy), ("bounds", _bounds)):
+    for name, make in (("accuracy", _accuracy), ("bounds", _bounds), ("instructions", _instructions)):
         if (RESULTS / f"{name}.json").is_file():
             yield FOLDER / f"{name}.md", make
     for path in sorted(RESULTS.glob("engine-*.json"))[:1]:
