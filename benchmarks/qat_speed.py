@@ -1,13 +1,14 @@
 """How long a training step takes: quantized layers of lutkan against efficient-kan's own layers in float.
 
-    python benchmarks/qat_speed.py                 # 784-64-10, batches of 64, one thread
+    python benchmarks/qat_speed.py                 # 784-64-10, batches of 64 and 256 rows, one thread
     python benchmarks/qat_speed.py --rounds 9      # more rounds
     python benchmarks/qat_speed.py --dry           # print, and write nothing
 
 The float arm is efficient-kan's `KANLinear` from its formulas: the Cox-de Boor recursion over all basis functions, the
 scaler multiplied in at every call, two products. It only computes forward and backward passes; the quantized arms also
 quantize inputs and weights. Both are then timed with the optimizer's step added, the same fused AdamW. Arms take turns,
-a few batches each round; printed are the medians of the rounds, and the ratio of the medians.
+a few batches each round; printed are the medians of the rounds in processor time of the training thread, and the ratio
+of the medians.
 Written is `benchmarks/results/qat_speed.json`.
 """
 
@@ -20,6 +21,7 @@ import time
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,8 +34,10 @@ from lutkan.train.qat import parameter_groups
 
 RESULTS = Path(__file__).resolve().parent / "results" / "qat_speed.json"
 WIDTHS = (784, 64, 10)
-BATCH = 64
+BATCHES = (64, 256)
 ASKED = 2.0
+FLOAT = "efficient-kan, float"
+METHODS = ("lsq+", "dorefa", "dsq")
 
 
 class KANLinear(nn.Module):
@@ -81,13 +85,13 @@ class EfficientKAN(nn.Module):
         return x
 
 
-def stepper(model: nn.Module, X: Tensor, y: Tensor, *, update: bool) -> Callable[[int], None]:
+def stepper(model: nn.Module, X: Tensor, y: Tensor, *, size: int = 64, update: bool) -> Callable[[int], None]:
     """Return what trains a model on one batch: forward, backward, and the optimizer's step if asked for."""
     optimizer = torch.optim.AdamW(parameter_groups(model, 1e-4), lr=1e-4, fused=True)
     model.train()
 
     def step(batch: int) -> None:
-        rows = slice(batch * BATCH % len(X), batch * BATCH % len(X) + BATCH)
+        rows = slice(batch * size % len(X), batch * size % len(X) + size)
         optimizer.zero_grad(set_to_none=True)
         F.cross_entropy(model(X[rows]), y[rows]).backward()
         if update:
@@ -96,28 +100,20 @@ def stepper(model: nn.Module, X: Tensor, y: Tensor, *, update: bool) -> Callable
     return step
 
 
-def main() -> None:
-    """Time the arms in turns and print the table."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--batches", type=int, default=12, help="batches an arm and round")
-    parser.add_argument("--spec", default="w4a4")
-    parser.add_argument("--dry", action="store_true")
-    options = parser.parse_args()
-
-    torch.set_num_threads(1)
+def measure(size: int, options: argparse.Namespace) -> list[dict[str, Any]]:
+    """Time all arms in turns at one batch size."""
     torch.manual_seed(0)
-    X = torch.rand(16 * BATCH, WIDTHS[0]) * 2 - 1
+    X = torch.rand(8 * size, WIDTHS[0]) * 2 - 1
     y = torch.randint(0, WIDTHS[-1], (len(X),))
     model = EfficientKAN(WIDTHS)
     arms: dict[str, Callable[[int], None]] = {}
     for update in (False, True):
         suffix = " + AdamW" if update else ""
-        arms["efficient-kan, float" + suffix] = stepper(EfficientKAN(WIDTHS), X, y, update=update)
-        for method in ("lsq+", "dsq"):
+        arms[FLOAT + suffix] = stepper(EfficientKAN(WIDTHS), X, y, size=size, update=update)
+        for method in METHODS:
             prepared = train.prepare(model, options.spec, method=method)
             train.calibrate(prepared, X[:512])
-            arms[f"lutkan {options.spec} {method}" + suffix] = stepper(prepared, X, y, update=update)
+            arms[f"lutkan {options.spec} {method}{suffix}"] = stepper(prepared, X, y, size=size, update=update)
     times: dict[str, list[float]] = {name: [] for name in arms}
     for number in range(options.rounds + 1):
         for name, step in arms.items():
@@ -128,16 +124,34 @@ def main() -> None:
                 times[name].append((time.thread_time() - started) / options.batches)
     records = []
     for name, seconds in times.items():
-        float_arm = times["efficient-kan, float" + (" + AdamW" if "AdamW" in name else "")]
-        ratio = statistics.median(float_arm) / statistics.median(seconds)
-        spread = float(np.ptp(seconds) / statistics.median(seconds))
-        records.append({"arm": name, "ms_a_batch": 1e3 * statistics.median(seconds), "spread": spread, "faster": ratio})
-        print(f"{name:32} {1e3 * statistics.median(seconds):8.2f} ms a batch   {ratio:5.2f}x   spread {spread:.0%}")
-    forward_backward = statistics.median(times["efficient-kan, float"])
-    whole = statistics.median(times[f"lutkan {options.spec} lsq+ + AdamW"])
-    print(f"lsq+ with the optimizer against float without: {forward_backward / whole:.2f}x (asked: {ASKED:g}x)")
+        middle = statistics.median(seconds)
+        own = statistics.median(times[FLOAT + (" + AdamW" if "AdamW" in name else "")])
+        plain = statistics.median(times[FLOAT])
+        record = {
+            "batch": size,
+            "arm": name,
+            "ms_a_batch": 1e3 * middle,
+            "spread": float(np.ptp(seconds) / middle),
+            "faster_than_float": own / middle,
+            "faster_than_float_without_optimizer": plain / middle,
+        }
+        records.append(record)
+        print(f"{size:4} rows  {name:32} {1e3 * middle:8.2f} ms   {own / middle:5.2f}x   {record['spread']:.0%} spread")
+    return records
+
+
+def main() -> None:
+    """Time the arms in turns and print the table."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--batches", type=int, default=8, help="batches an arm and round")
+    parser.add_argument("--spec", default="w4a4")
+    parser.add_argument("--dry", action="store_true")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    records = [record for size in BATCHES for record in measure(size, options)]
     if not options.dry:
-        content = {"widths": WIDTHS, "batch": BATCH, "threads": 1, "arms": records, "machine": fingerprint()}
+        content = {"widths": WIDTHS, "threads": 1, "asked": ASKED, "arms": records, "machine": fingerprint()}
         RESULTS.write_text(json.dumps(content, indent=1, default=str) + "\n", encoding="utf-8")
 
 

@@ -166,36 +166,52 @@ class _Stairs(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, low: Tensor, step: Tensor, alpha: Tensor, top: float) -> tuple[Tensor, Tensor]:
         ctx.set_materialize_grads(False)
-        scaled = (x - low) * step.reciprocal()
-        codes = (scaled + 0.5).floor_().clamp_(0, top)
-        ctx.save_for_backward(scaled, codes, step, alpha)
+        inverse = step.reciprocal()
+        codes = torch.empty_like(x)
+        found = torch.empty_like(x)
+        for rows in _blocks(x):
+            start = _part(low, rows)
+            block = torch.sub(x[rows], start, out=codes[rows]).mul_(_part(inverse, rows))
+            block.add_(0.5).floor_().clamp_(0, top)
+            torch.mul(block, _part(step, rows), out=found[rows]).add_(start)
+        ctx.save_for_backward(x, low, step, inverse, alpha, codes)
         ctx.top = top
         ctx.mark_non_differentiable(codes)
-        return codes * step + low, codes
+        return found, codes
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor | None) -> Any:  # type: ignore[override]
-        grad = grads[0]
-        if grad is None:
+        given = grads[0]
+        if given is None:
             return None, None, None, None, None
-        scaled, codes, step, alpha = ctx.saved_tensors
+        x, low, step, inverse, alpha, codes = ctx.saved_tensors
         share = float(alpha)
         steep, stretch = math.log(2.0 / share - 1.0), 0.5 / (1.0 - share)
-        place = scaled - scaled.floor().clamp_(0, ctx.top - 1)
-        curve = place.sub_(0.5).clamp_(-0.5, 0.5).mul(steep).tanh_()
-        bell = torch.addcmul(torch.ones_like(curve), curve, curve, value=-1.0)
-        passed = _passed(grad, scaled, 0.0, ctx.top)
-        slope = (passed * bell).mul_(steep * stretch)  # the gradient to x
-        d_low = _total(grad - slope, step)
-        d_step = _total((grad * codes).sub_(slope * scaled), step)
-        d_alpha = None
-        if ctx.needs_input_grad[3]:
-            soft = curve.mul_(stretch / (1.0 - share)).sub_(
-                place.mul_(bell), alpha=2.0 * stretch / (share * (2.0 - share))
-            )
-            d_alpha = (_total(passed.mul_(soft), step) * step).sum().reshape(alpha.shape)
+        place_weight = 2.0 * stretch / (share * (2.0 - share))
+        slope = torch.empty_like(x)
+        d_low, d_step, d_alpha = torch.zeros_like(low), torch.zeros_like(step), torch.zeros_like(alpha)
+        for rows in _blocks(x):
+            grad, own = given[rows], slope[rows]
+            scaled = (x[rows] - _part(low, rows)).mul_(_part(inverse, rows))
+            place = scaled.clamp(0, ctx.top)
+            place.sub_(place.floor().clamp_(max=ctx.top - 1)).sub_(0.5)
+            curve = (place * steep).tanh_()
+            bell = (curve * curve).neg_().add_(1.0)
+            passed = _passed(grad, scaled, 0.0, ctx.top)
+            torch.mul(passed, bell, out=own).mul_(steep * stretch)  # the gradient to x
+            felt = (grad * codes[rows]).addcmul_(own, scaled, value=-1.0)
+            _part(d_low, rows).add_(_total(grad - own, step))
+            _part(d_step, rows).add_(_total(felt, step))
+            if ctx.needs_input_grad[3]:
+                soft = curve.mul_(stretch / (1.0 - share)).sub_(place.mul_(bell), alpha=place_weight)
+                d_alpha.add_((_total(soft.mul_(passed), step) * _part(step, rows)).sum())
         return slope, d_low, d_step, d_alpha, None
+
+
+def _part(values: Tensor, rows: slice) -> Tensor:
+    """Return what belongs to some rows: all of a number, the rows of a column."""
+    return values if values.ndim == 0 else values[rows]
 
 
 def _total(values: Tensor, like: Tensor) -> Tensor:
@@ -266,6 +282,25 @@ def search_range(x: Tensor, bits: int, *, symmetric: bool = False) -> tuple[floa
             best = min(best, (error(*pair), *pair))
         share /= 5
     return best[1], best[2]
+
+
+def _zero_coded_step(x: Tensor, bits: int) -> float:
+    """Find the step with which levels `-2^(bits-1) .. 2^(bits-1) - 1` are nearest to the numbers."""
+    flat = x.detach().reshape(-1).float()
+    flat = flat[:: max(1, flat.numel() // _SEARCHED)]
+    if flat.numel() == 0 or not bool(torch.isfinite(flat).all()):
+        raise InputError("calibration values that are empty, NaN or infinite", "finite numbers")
+    half = 1 << (bits - 1)
+    most = max(float(flat.max()) / (half - 1), -float(flat.min()) / half)
+    if most < _TINY:
+        return 1.0 / half
+
+    def error(step: float) -> float:
+        codes = (flat / step + 0.5).floor().clamp(-half, half - 1)
+        return float((flat - codes * step).square().mean())
+
+    best = min((error(most * k / 40), most * k / 40) for k in range(2, 41))[1]
+    return min((error(best * k / 40), best * k / 40) for k in range(36, 45))[1]
 
 
 def _row_range(w: Tensor, top: float) -> Tensor:
@@ -557,6 +592,8 @@ class InputQuantizer(nn.Module):
     """
 
     method: ClassVar[str]
+    #: Whether zero is the middle code of a range without an offset; otherwise the codes lie evenly about it.
+    zero_coded: ClassVar[bool] = True
     ready: Tensor
     numbers: Tensor
 
@@ -569,8 +606,12 @@ class InputQuantizer(nn.Module):
 
     def init_from(self, x: Tensor) -> None:
         """Take the range from the inputs of calibration rows: the one of least squared error."""
-        low, high = search_range(x, self.bits, symmetric=self.symmetric)
-        self.set_range(low, high)
+        if self.symmetric and self.zero_coded:
+            step = _zero_coded_step(x, self.bits)
+            half = 1 << (self.bits - 1)
+            self.set_range(-step * half, step * (half - 1))
+        else:
+            self.set_range(*search_range(x, self.bits, symmetric=self.symmetric))
 
     def set_range(self, low: float, high: float) -> None:
         """Take a range: what code 0 and the top code stand for.
@@ -653,7 +694,10 @@ class DoReFaInput(UniformInput):
 
 
 class LSQInput(InputQuantizer):
-    """LSQ: a learned step, codes `-2^(b-1) .. 2^(b-1) - 1` about zero, never with an offset."""
+    """LSQ: a learned step, codes `-2^(b-1) .. 2^(b-1) - 1` about zero, never with an offset.
+
+    It starts at the step of least squared error; the paper's `2 mean|x| / sqrt(top)` is made for inputs of one sign.
+    """
 
     method = "lsq"
 
@@ -661,16 +705,6 @@ class LSQInput(InputQuantizer):
         super().__init__(bits, True)
         del symmetric
         self._step = nn.Parameter(torch.tensor(1.0))
-
-    def init_from(self, x: Tensor) -> None:
-        """Take the step from calibration rows: `2 mean|x| / sqrt(top)`, or the largest value's where that is less."""
-        half = (1 << (self.bits - 1)) - 1
-        size = x.detach().abs()
-        if size.numel() == 0 or not bool(torch.isfinite(size).all()):
-            raise InputError("calibration values that are empty, NaN or infinite", "finite numbers")
-        step = max(float(2.0 * size.mean() / math.sqrt(max(half, 1))), _TINY)
-        step = min(step, max(float(size.max()) / max(half, 1), _TINY))
-        self.set_range(-step * (half + 1), step * half)
 
     def _start(self, low: float, high: float) -> None:
         self._step.fill_((high - low) / self.top)
@@ -722,6 +756,7 @@ class PACTInput(InputQuantizer):
     """PACT: the clipping levels are learned from what they clip alone; one for both signs, or one for each."""
 
     method = "pact"
+    zero_coded = False
 
     def __init__(self, bits: int, symmetric: bool = False) -> None:
         super().__init__(bits, symmetric)
@@ -751,6 +786,7 @@ class QILInput(InputQuantizer):
     """QIL: a learned interval, centre and half width, mapped linearly onto the levels and back to its own size."""
 
     method = "qil"
+    zero_coded = False
 
     def __init__(self, bits: int, symmetric: bool = False) -> None:
         super().__init__(bits, symmetric)
@@ -780,6 +816,7 @@ class DSQInput(InputQuantizer):
     """DSQ: learned ends of the range and softness; hard forward, a staircase of tanh backward."""
 
     method = "dsq"
+    zero_coded = False
 
     def __init__(self, bits: int, symmetric: bool = False) -> None:
         super().__init__(bits, symmetric)
