@@ -61,7 +61,7 @@ def count(artifact: Path) -> dict[str, int]:
 def page(results: dict[str, Any]) -> str:
     """Write the page."""
     head = ("network", "tables", "instructions an edge", *PARTS)
-    rows = [head]
+    rows: list[tuple[str, ...]] = [head]
     for record in results["records"]:
         edges = record["edges"] * results["rows"]
         parts = (record["counts"].get(name, 0) / edges for name in PARTS)
