@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     )
     from lutkan.ir import Network
     from lutkan.runtimes import Model, load
-    from lutkan.tables import BasisSpec, SegmentSpec, Spec
+    from lutkan.tables import BasisSpec, BranchSpec, CodeSpec, SegmentSpec, Spec
     from lutkan.verify import Certificate, certify, verify
 
 # Names are fetched when first used (PEP 562): a process that only predicts never loads importers and compilers.
@@ -52,6 +52,8 @@ _HOMES = {
     "Model": "lutkan.runtimes",
     "load": "lutkan.runtimes",
     "BasisSpec": "lutkan.tables",
+    "BranchSpec": "lutkan.tables",
+    "CodeSpec": "lutkan.tables",
     "SegmentSpec": "lutkan.tables",
     "Spec": "lutkan.tables",
     "Certificate": "lutkan.verify",
@@ -89,7 +91,9 @@ __all__ = [
     "Artifact",
     "ArtifactError",
     "BasisSpec",
+    "BranchSpec",
     "Certificate",
+    "CodeSpec",
     "ExportError",
     "ImportModelError",
     "InputError",

@@ -3,6 +3,7 @@
 
 #if defined(__AVX2__)
 #include <immintrin.h>
+#include <string.h>
 
 void lk_encode_avx2(const lk_positions *at, const float *x, uint32_t *off, uint32_t *w, size_t n) {
     const __m256 last = _mm256_set1_ps((float)(at->count - 1u)), zero = _mm256_setzero_ps();
@@ -33,18 +34,28 @@ void lk_encode_avx2(const lk_positions *at, const float *x, uint32_t *off, uint3
 
 void lk_encode_codes_avx2(const lk_positions *at, const float *x, uint32_t *off, uint32_t *w, size_t n) {
     const __m256 last = _mm256_set1_ps((float)(at->count - 1u)), zero = _mm256_setzero_ps();
+    const __m256i block = _mm256_set1_epi32((int)at->block), stride = _mm256_set1_epi32((int)at->stride);
+    const __m256i lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
     const size_t words = at->words;
     size_t i = 0;
     for (; i + 8 <= n; i += 8) {
-        uint32_t p[8];
+        uint32_t row[8], first[8];
         const __m256 shifted = _mm256_sub_ps(_mm256_loadu_ps(x + i), _mm256_loadu_ps(at->low + i));
         const __m256 v = _mm256_mul_ps(shifted, _mm256_loadu_ps(at->inverse + i));
-        _mm256_storeu_si256((__m256i *)p, _mm256_cvttps_epi32(_mm256_max_ps(_mm256_min_ps(v, last), zero)));
-        for (size_t k = 0; k < 8; ++k) {
-            const size_t row = (i + k) * at->stride + p[k];
-            off[i + k] = at->base[i + k] + (at->first == NULL ? 0 : at->first[row] * at->block);
-            for (size_t m = 0; m < words; ++m) w[(i + k) * words + m] = at->weights[row * words + m];
+        const __m256i p = _mm256_cvttps_epi32(_mm256_max_ps(_mm256_min_ps(v, last), zero));
+        const __m256i input = _mm256_add_epi32(_mm256_set1_epi32((int)i), lanes);
+        _mm256_storeu_si256((__m256i *)row, _mm256_add_epi32(p, _mm256_mullo_epi32(input, stride)));
+        __m256i start = _mm256_loadu_si256((const __m256i *)(at->base + i));
+        if (at->first != NULL) {
+            for (size_t k = 0; k < 8; ++k) first[k] = at->first[row[k]];
+            const __m256i skipped = _mm256_loadu_si256((const __m256i *)first);
+            start = _mm256_add_epi32(start, _mm256_mullo_epi32(skipped, block));
         }
+        _mm256_storeu_si256((__m256i *)(off + i), start);
+        if (words == 1)
+            for (size_t k = 0; k < 8; ++k) w[i + k] = at->weights[row[k]];
+        else
+            for (size_t k = 0; k < 8; ++k) memcpy(w + (i + k) * words, at->weights + row[k] * words, words * sizeof *w);
     }
     for (; i < n; ++i) lk_encode_code_one(at, x, off, w, i);
 }
