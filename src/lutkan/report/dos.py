@@ -32,7 +32,7 @@ from lutkan.report.tables import Group, Table, group, number, over_seeds, spread
 __all__ = ["dos_parts"]
 
 # Rows of a table of single decisions; what is beyond stands in the CSV.
-_MOST_ROWS = 400
+_MOST_ROWS = 2000
 
 
 def dos_parts(result: Result) -> Sequence[Part]:

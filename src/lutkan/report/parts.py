@@ -192,25 +192,26 @@ def arm_kind(arm: str) -> str:
     >>> [arm_kind(name) for name in ("numba B-spline", "native int8", "numpy segment-int8-L16")]
     ['B-spline, local support', 'integer basis', 'segment look-up']
     """
-    if "Cox-de Boor" in arm:
-        return "B-spline, recursion an edge"
-    if "segment-" in arm:
-        return "segment look-up"
-    if arm.endswith("float32") or "B-spline" in arm or "GEMM" in arm:
-        return "B-spline, local support"
-    return "integer basis"
+    kinds = {
+        "Cox-de Boor": "B-spline, recursion an edge",
+        "segment-": "segment look-up",
+        r"\bw\da\d": "codes",
+        r"\bint(4|8|16)\b": "integer basis",
+        r"B-spline|GEMM|float32": "B-spline, local support",
+    }
+    return next((kind for pattern, kind in kinds.items() if re.search(pattern, arm)), "other implementation")
 
 
 def tables_kind(tables: str) -> str:
-    """Tell segment tables by their codes from basis tables.
+    """Tell segment tables by what they hold, code tables and basis tables apart.
 
     Examples
     --------
-    >>> tables_kind("segment-int8-L16"), tables_kind("int8")
-    ('segments, int8', 'basis')
+    >>> tables_kind("segment-int8-L16"), tables_kind("int8"), tables_kind("w4a8")
+    ('segments, int8', 'basis', 'codes')
     """
     found = SAMPLES.match(tables)
-    return f"segments, {found[1]}" if found else "basis"
+    return f"segments, {found[1]}" if found else "codes" if re.match(r"w\da\d", tables) else "basis"
 
 
 def all_cells(cells: Sequence[Cell], title: str = "All cells", without: Sequence[str] = ()) -> Part | None:
