@@ -491,16 +491,39 @@ class DoReFaWeight(WeightQuantizer):
 
     def forward(self, w: Tensor) -> Tensor:
         with torch.no_grad():
-            self._start(w)
-        levels = float(_intervals(self.bits))
-        share = torch.tanh(w) / (2.0 * torch.tanh(self.largest)) + 0.5
-        rounded = share + ((share * levels + 0.5).floor().clamp(0, levels) / levels - share).detach()
-        return self.largest * (2.0 * rounded - 1.0)
+            torch.maximum(w.amax(dim=1, keepdim=True), -w.amin(dim=1, keepdim=True), out=self.largest)
+            self.largest.clamp_min_(_TINY)
+        return _TanhLevels.apply(w, self.largest, float(_intervals(self.bits)))  # type: ignore[no-any-return]
 
     @property
     def scale(self) -> Tensor:
         levels = _intervals(self.bits)
         return self.largest / float(levels if levels % 2 else levels // 2)
+
+
+class _TanhLevels(torch.autograd.Function):
+    """`m (2 round(n (tanh(w) / (2 tanh m) + 1/2)) / n - 1)` with `m` the largest |w| of a row; straight-through."""
+
+    @staticmethod
+    def forward(ctx: Any, w: Tensor, largest: Tensor, levels: float) -> Tensor:
+        bend = torch.tanh(largest)
+        found = torch.empty_like(w)
+        for rows in _blocks(w):
+            block = torch.tanh(w[rows], out=found[rows]).mul_(levels / (2.0 * bend[rows]))
+            block.add_(0.5 * levels + 0.5).floor_().clamp_(0, levels)
+            block.mul_(2.0 / levels).sub_(1.0).mul_(largest[rows])
+        ctx.save_for_backward(w, largest / bend)
+        return found
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> Any:  # type: ignore[override]
+        w, factor = ctx.saved_tensors
+        slope = torch.empty_like(w)
+        for rows in _blocks(w):
+            block = torch.tanh(w[rows], out=slope[rows])
+            block.mul_(block).sub_(1.0).mul_(grads[0][rows]).mul_(-factor[rows])
+        return slope, None, None
 
 
 class QILWeight(WeightQuantizer):
