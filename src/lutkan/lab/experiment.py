@@ -24,7 +24,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
@@ -50,10 +50,13 @@ class Run:
         `experiment`, `command`, `date`, `machine`, `pinned`, `workers`, `seeds`, `parameters`.
     cells : tuple of dict
         `params`, `values` and `seconds` of every finished cell.
+    resumed : tuple of dict
+        `command`, `date`, `machine`, `pinned` of every time that a stopped run went on.
     """
 
     manifest: dict[str, Any]
     cells: tuple[dict[str, Any], ...]
+    resumed: tuple[dict[str, Any], ...] = field(default=(), compare=False)
 
     def select(self, **params: object) -> tuple[dict[str, Any], ...]:
         """Return the cells whose parameters have these values."""
@@ -160,7 +163,7 @@ def run_experiment(
                 if on_cell is not None:
                     on_cell(done)
     run = read_run(output)
-    return Run(run.manifest, tuple(found[key] for key in keys))
+    return Run(run.manifest, tuple(found[key] for key in keys), run.resumed)
 
 
 def read_run(path: Path) -> Run:
@@ -178,7 +181,8 @@ def read_run(path: Path) -> Run:
     lines, _ = _lines(text, path)
     if not lines:
         raise InputError(f"{path}: holds no results", "a result file of `lutkan lab`")
-    return Run(lines[0], tuple(line for line in lines[1:] if line.get("kind") == "cell"))
+    cells, resumed = (tuple(line for line in lines[1:] if line.get("kind") == kind) for kind in ("cell", "resumed"))
+    return Run(lines[0], cells, resumed)
 
 
 # --- the file ---

@@ -185,6 +185,8 @@ def test_a_stopped_run_goes_on_without_training_again_or_losing_a_cell(tmp_path,
     assert output.read_bytes().startswith(before)
     assert [cell["params"]["seed"] for cell in whole.cells] == [0, 0, 1, 1]
     assert trained == [1]
+    assert [one["machine"]["lutkan"] for one in whole.resumed] == [whole.manifest["machine"]["lutkan"]]
+    assert page(whole).count("- went on with commit ") == 1
     assert len(list((tmp_path / "models").iterdir())) == len(trained_before) + 1
     module._trained.cache_clear()
     alone = run(study, cells, tmp_path / "again.jsonl")
@@ -256,6 +258,10 @@ def test_the_page_shows_every_task_and_figure(finished):
         for one in cell["values"]["changed"]:
             assert f"{one['float_score']:.4f}" in found
     assert "No training row has the labels apache2" in text
+    int8 = [cell["values"] for cell in run_.select(part="spec", data="wednesday", spec="int8")]
+    most = [max(values[name] for values in int8) for name in ("changed_decisions", "file_bytes")]
+    assert f"int8 {most[0]} in {most[1]:,} bytes" in " ".join(text.split())
+    assert "- went on with" not in text
     assert "**NSL-KDD**" in text
     assert "sample in the schema" not in text
 

@@ -189,7 +189,12 @@ def _one_decision(run: Run, tasks: Sequence[tuple[str, str]]) -> str:
 
 def _task(run: Run, data: str, attack: str) -> list[str]:
     models, seeds = _models(run, data, attack), _seeds(run, data, attack)
-    parts = [_data_lines(models[0]["data"]), "### The float model\n", _float_table(models, seeds)]
+    parts = [
+        *_paragraphs(_in_short(run, data, attack)),
+        _data_lines(models[0]["data"]),
+        "### The float model\n",
+        _float_table(models, seeds),
+    ]
     parts += [_recall_table(models), "### Precisions\n", _spec_table(run, data, attack), "### Confusion matrices\n"]
     parts += [_confusion_table(run, data, attack), "### Changed decisions\n", *_changed(run, data, attack)]
     parts += ["### Inputs beyond the grid\n", _outside_table(models)]
@@ -198,6 +203,23 @@ def _task(run: Run, data: str, attack: str) -> list[str]:
         heading = "1 row a call" if batch == 1 else f"{batch} rows a call"
         parts += [f"### Speed, {heading}\n", *_speed(cell["values"])]
     return parts
+
+
+def _in_short(run: Run, data: str, attack: str) -> str:
+    """Say in two sentences what the precisions change and what a row takes."""
+    changes = []
+    for spec in _specs(run, data, attack):
+        if spec in ("int16", "int8", "int4", "segment-int8-L16"):
+            cells = [cell["values"] for cell in run.select(part="spec", data=data, attack=attack, spec=spec)]
+            most = max(values["changed_decisions"] for values in cells)
+            changes.append(f"{spec} {most:,} in {max(values['file_bytes'] for values in cells):,} bytes")
+    text = f"Of {_test_rows(run, data, attack):,} decisions a seed, at most so many change: {', '.join(changes)}."
+    for cell in run.select(part="timing", data=data, attack=attack, batch=1):
+        names = ("native int8", "native segment-int8-L16", "numba B-spline", "numpy basis + GEMM", "pykan speed")
+        arms = {arm["name"]: arm["median_s"] for arm in cell["values"]["arms"]}
+        times = ", ".join(f"{name} {microseconds(arms[name])}" for name in names if name in arms)
+        text += f" Microseconds for one row: {times}."
+    return text
 
 
 def _data_lines(report: dict[str, Any]) -> str:
@@ -421,16 +443,22 @@ def _method(run: Run, tasks: Sequence[tuple[str, str]]) -> str:
     return "\n".join([*about, rest])
 
 
+def _version(run: dict[str, Any]) -> str:
+    machine = run["machine"]
+    changes = " with local changes" if machine["dirty"] else ""
+    return f"commit {(machine['commit'] or 'unknown')[:12]}{changes}, {run['date']}"
+
+
 def _machine(run: Run) -> list[str]:
     manifest = run.manifest
     machine = manifest["machine"]
     packages = ", ".join(f"{name} {version}" for name, version in machine["packages"].items() if version)
-    commit = (machine["commit"] or "unknown")[:12] + (" with local changes" if machine["dirty"] else "")
     lines = [
         f"- command: `{manifest['command']}`",
         f"- {machine['cpu']}; {' '.join(machine['isa_flags'])}",
         f"- {machine['platform']}; Python {machine['python']}, {packages}",
-        f"- lutkan {machine['lutkan']}, commit {commit}, {manifest['date']}; seeds {manifest['seeds']}",
+        f"- lutkan {machine['lutkan']}, {_version(manifest)}; seeds {', '.join(map(str, manifest['seeds']))}",
+        *(f"- went on with {_version(one)}: `{one['command']}`" for one in run.resumed),
     ]
     for name, files in manifest["parameters"]["data"].items():
         lines += [f"- {name}/{file}: sha256 {digest[:16]}..." for file, digest in files.items()]
