@@ -282,3 +282,34 @@ def test_columns_of_nsl_kdd_can_be_left_out(tmp_path):
     assert list(less.words) == ["protocol_type", "service"]
     with pytest.raises(InputError, match=r"columns to leave out: port: KDDTrain\+\.txt has none of that name"):
         flows.without(("port",))
+
+
+# --- the published files, where they are ---
+
+
+def test_the_published_nsl_kdd(shared_data):
+    flows = read_nsl_kdd(shared_data / "nsl_kdd")
+    assert flows.is_test is not None
+    assert (~flows.is_test).sum() == 25_192
+    assert flows.is_test.sum() == 22_544
+    train = flows.labels[~flows.is_test].tolist()
+    assert (train.count("normal"), train.count("neptune")) == (13_449, 8_282)
+    test = flows.labels[flows.is_test].tolist()
+    assert (test.count("normal"), test.count("neptune")) == (9_711, 4_657)
+    assert np.isfinite(flows.values).all()
+    assert len(flows.find("dos")) == 11
+
+
+def test_the_sample_in_the_schema_of_cicids2017(shared_data):
+    flows = read_cicflow(shared_data / "cicids2017_sample")
+    assert flows.features == CICIDS2017
+    assert flows.classes() == {
+        "WebAttack": 2180,
+        "Bot": 1966,
+        "DoS": 952,
+        "BruteForce": 553,
+        "PortScan": 397,
+        "BENIGN": 227,
+        "Infiltration": 36,
+    }
+    assert (~np.isfinite(flows.values).all(axis=1)).sum() == 10
