@@ -55,7 +55,8 @@ def run_markdown(run: Run) -> str:
     where = (
         f"one thread{'' if core is None else f' on core {core}'}" if m["workers"] == 1 else f"{m['workers']} workers"
     )
-    parameters = ", ".join(f"{key} {value}" for key, value in m["parameters"].items())
+    parameters = ", ".join(f"{key} {_parameter(value)}" for key, value in m["parameters"].items())
+    cells = f"{len(run.cells)} of {m['cells']} cells" if len(run.cells) < m["cells"] else f"{len(run.cells)} cells"
     lines = [
         f"- command: `{m['command']}`",
         f"- {machine['cpu']}; {' '.join(machine['isa_flags'])}",
@@ -63,9 +64,16 @@ def run_markdown(run: Run) -> str:
         f"- Python {machine['python']}, {packages}",
         f"- lutkan {machine['lutkan']}, commit {commit[:12]}{' with local changes' if machine['dirty'] else ''}, "
         f"{m['date']}",
-        f"- {len(run.cells)} of {m['cells']} cells; seeds {seeds}{'; ' + parameters if parameters else ''}",
+        f"- {cells}; seeds {seeds}{'; ' + parameters if parameters else ''}",
     ]
     return "\n".join(lines)
+
+
+def _parameter(value: object) -> str:
+    """Write a parameter: a mapping as its entries in brackets."""
+    if isinstance(value, Mapping):
+        return f"({', '.join(f'{key} {inner}' for key, inner in value.items())})"
+    return str(value)
 
 
 def _head(title: str, experiment: str) -> list[str]:

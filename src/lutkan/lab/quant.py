@@ -27,6 +27,7 @@ from lutkan.runtimes import load
 from lutkan.tables import BranchSpec, CodeSpec
 from lutkan.train.ptq import METHODS as PTQ_METHODS
 from lutkan.train.ptq import quantize_network
+from lutkan.train.sensitivity import search_bits, sensitivity
 
 __all__ = ["DATA", "PTQ", "QAT", "ROWS", "QuantCell", "Scale", "cells", "measure", "run_quant"]
 
@@ -83,8 +84,10 @@ class QuantCell:
     data, family : str
     seed : int
     row : str
-        "w4a8" and the like; "float" for the network as it was trained, "speed" for times.
-    kind : {"float", "ptq", "qat", "speed"}
+        "w4a8" and the like; otherwise as `kind`.
+    kind : {"float", "ptq", "qat", "sensitivity", "mixed", "speed"}
+        The network as it was trained; one method; each part of the network quantized alone; bits spread over layers
+        and branches at the bytes of flat 3 bits; times.
     method : str
     """
 
@@ -142,6 +145,15 @@ def cells(
             found.append(QuantCell(data, family, seed, "float", "float", "float"))
             found += [QuantCell(data, family, seed, row, "ptq", method) for row in rows for method in ptq]
             found += [QuantCell(data, family, seed, row, "qat", method) for row in rows for method in qat]
+    if not small:
+        kinds = (("sensitivity", "quantkan-uniform"), ("mixed", "auto"))
+        found += [
+            QuantCell(data, family, seed, kind, kind, method)
+            for kind, method in kinds
+            if methods is None or method in methods
+            for seed in numbers
+            for family in families
+        ]
     found += [QuantCell(data, family, numbers[0], "speed", "speed", "auto") for family in families]
     return found
 
@@ -227,6 +239,11 @@ def measure(cell: QuantCell, *, folder: str, quick: bool = False) -> dict[str, A
     checkpoint = sum(array.nbytes for name, array in state.items() if "symbolic" not in name and "node_" not in name)
     if cell.kind == "float":
         return {"accuracy": exact, "checkpoint_bytes": checkpoint, "seconds": seconds}
+    if cell.kind == "sensitivity":
+        found = sensitivity(net, split.X_test, split.y_test, calibration=split.X_train)
+        return found.to_json()
+    if cell.kind == "mixed":
+        return _mixed(cell, net, split)
     if cell.kind == "speed":
         return _speed(cell, net, state, split, checkpoint)
     own = _quantized_after_training if cell.kind == "ptq" else _trained_quantized
@@ -297,6 +314,23 @@ def _trained_quantized(
             return model(torch.from_numpy(x)).double().numpy()
 
     return convert(model), _chunked(answer, split.X_test), {"seconds": seconds}
+
+
+def _mixed(cell: QuantCell, net: Network, split: Split) -> dict[str, Any]:
+    """Search bits at the bytes of flat 3 bits, and compare with these."""
+    found = search_bits(net, row_spec("w3a8", ""), calibration=split.X_train, method=cell.method, seed=cell.seed)
+    flat = quantize_network(net, "w3a8", method=cell.method, calibration=split.X_train, seed=cell.seed)
+    best = quantize_network(net, found.spec, method=cell.method, calibration=split.X_train, seed=cell.seed)
+    answers = [np.asarray(load(done.artifact()).predict(split.X_test), dtype=np.float64) for done in (best, flat)]
+    return {
+        "bits": {f"{net.layers[layer].name} {role}": bits for (layer, role), bits in found.bits.items()},
+        "mixed_accuracy": _accuracy(answers[0], split),
+        "flat_accuracy": _accuracy(answers[1], split),
+        "mixed_divergence": found.divergence,
+        "flat_divergence": found.flat_divergence,
+        "mixed_bytes": best.weight_bytes,
+        "flat_bytes": flat.weight_bytes,
+    }
 
 
 def _chunked(evaluate: Callable[[Any], NDArray[np.float64]], X: NDArray[np.float32]) -> NDArray[np.float64]:

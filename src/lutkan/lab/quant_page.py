@@ -291,6 +291,12 @@ def quant_page(run: Run, head: Sequence[str], closing: str) -> str:
         for row in t.rows:
             blocks.append(f"### {_TITLES[name]}, {row.upper()}")
             blocks.append(_row_table(t, row))
+        sensitive = _sensitivity_tables(run, name)
+        if sensitive:
+            blocks += [f"### {_TITLES[name]}, sensitivity", _filled(_SENSITIVITY), sensitive]
+        mixed = _mixed_table(t)
+        if mixed:
+            blocks += [f"### {_TITLES[name]}, mixed bits", _filled(_MIXED), mixed]
         speed = _speed_table(t)
         if speed:
             blocks += [f"### {_TITLES[name]}, speed and size", _filled(_SPEED), speed]
@@ -336,6 +342,70 @@ torch, as the libraries compute them; for the others the fastest form known here
 measured in torch with closed-form splines; after, it is the part of the first layer's time that does not grow with its
 outputs, from a straight line through 16 to 64 outputs: finding codes and looking features up.
 """
+
+
+_SENSITIVITY = """
+Each part of a network quantized alone, rounded to nearest as the preset does, all others in floating point: accuracy in
+percent, and in brackets the root mean squared change of the outputs over their standard deviation; means over seeds.
+`lutkan report` draws them as heat maps.
+"""
+
+_MIXED = """
+Bits of weights spread over layers and branches at the bytes of flat 3 bits (8-bit inputs, method `auto`), on one half
+of the calibration rows, judged by the divergence of the predictions on the other half. Accuracy is that of the
+artifacts on the test rows, means over seeds.
+"""
+
+
+def _sensitivity_tables(run: Run, data: str) -> str:
+    by: dict[str, list[dict[str, Any]]] = {}
+    for cell in run.cells:
+        if cell["params"]["kind"] == "sensitivity" and cell["params"]["data"] == data:
+            by.setdefault(cell["params"]["family"], []).append(cell["values"])
+    blocks = []
+    for family, found in by.items():
+        accuracy = np.mean([f["accuracy"] for f in found], axis=0)
+        error = np.mean([f["output_error"] for f in found], axis=0)
+        head = (family, *(f"{bits} bits" for bits in found[0]["bits"]))
+        rows = [
+            (" ".join(part), *(f"{100 * a:.2f} ({e:.3f})" for a, e in zip(accuracy[i], error[i], strict=True)))
+            for i, part in enumerate(found[0]["parts"])
+        ]
+        blocks.append(markdown_table([head, *rows]))
+    return "\n\n".join(blocks)
+
+
+def _mixed_table(t: _Table) -> str:
+    rows = []
+    for family in t.families:
+        found = list(t.by.get((family, "mixed", "auto"), {}).values())
+        if found:
+            means = {key: float(np.mean([f[key] for f in found])) for key in found[0] if key != "bits"}
+            better = sum(f["mixed_divergence"] < f["flat_divergence"] for f in found)
+            worse = sum(f["mixed_divergence"] > f["flat_divergence"] for f in found)
+            rows.append(
+                (
+                    family,
+                    f"{means['flat_accuracy']:.2f}",
+                    f"{means['mixed_accuracy']:.2f}",
+                    f"{means['flat_divergence']:.3g}",
+                    f"{means['mixed_divergence']:.3g}",
+                    f"{better} / {worse} of {len(found)}",
+                    f"{means['mixed_bytes'] / means['flat_bytes']:.3f}x",
+                )
+            )
+    if not rows:
+        return ""
+    head = (
+        "family",
+        "accuracy, flat",
+        "accuracy, mixed",
+        "divergence, flat",
+        "divergence, mixed",
+        "better / worse",
+        "bytes",
+    )
+    return markdown_table([head, *rows])
 
 
 def _filled(text: str) -> str:

@@ -16,7 +16,7 @@ from lutkan.lab.trained import FAMILIES, Recipe, digits_split, import_trained, t
 def test_cells():
     every = cells("digits")
     per_network = 1 + len(ROWS) * (len(PTQ) + len(QAT))
-    assert len(every) == 5 * 4 * per_network + 4
+    assert len(every) == 5 * 4 * (per_network + 2) + 4
     assert len(set(every)) == len(every)
     assert {cell.seed for cell in every[: 4 * per_network]} == {0}  # a run that is cut short has all families
     assert {cell.data for cell in cells("mnist")} == {"mnist"}
@@ -68,16 +68,23 @@ def test_a_small_run(tmp_path):
     wanted = cells("digits", ("gram",), (0,), ("w3a3",), ("auto", "quantkan-uniform", "dsq"))
     wanted = [cell for cell in wanted if cell.kind != "speed"]
     run = run_quant(tmp_path / "quant.jsonl", wanted, quick=True, folder=tmp_path / "nets")
-    by = {cell["params"]["method"]: cell["values"] for cell in run.cells}
+    by = {c["params"]["method"]: c["values"] for c in run.cells if c["params"]["kind"] in ("float", "ptq", "qat")}
     assert by["auto"]["accuracy"] > by["quantkan-uniform"]["accuracy"]
     for method in ("auto", "quantkan-uniform", "dsq"):
         values = by[method]
         assert values["drop"] == pytest.approx(by["float"]["accuracy"] - values["accuracy"])
         assert values["decision_difference"] < 0.05
         assert values["table_bytes"] < values["file_bytes"] < values["checkpoint_bytes"]
+    alone = next(cell["values"] for cell in run.cells if cell["params"]["kind"] == "sensitivity")
+    assert np.shape(alone["output_error"]) == (len(alone["parts"]), len(alone["bits"]))
+    mixed = next(cell["values"] for cell in run.cells if cell["params"]["kind"] == "mixed")
+    assert mixed["mixed_divergence"] <= mixed["flat_divergence"]
+    assert mixed["mixed_bytes"] <= mixed["flat_bytes"]
     again = run_quant(tmp_path / "quant.jsonl", wanted, quick=True, folder=tmp_path / "nets")
     assert json.dumps(again.cells) == json.dumps(run.cells)  # nothing was measured twice
     text = page(run)
+    assert "### Digits, sensitivity" in text
+    assert "### Digits, mixed bits" in text
     assert "| QuantKAN preset (our re-implementation) |" in text
     assert f"{by['auto']['accuracy']:.2f}" in text
 
