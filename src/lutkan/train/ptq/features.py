@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lutkan.errors import SpecError
-from lutkan.ir import Branch, EdgeBank, KANLayer, LayerNorm
+from lutkan.ir import Branch, EdgeBank, KANLayer
 from lutkan.tables import CodeGrid, integer_features
 from lutkan.tables.coded import code_features
 
@@ -124,10 +124,6 @@ class LayerView:
     def bias(self) -> F64:
         """The bias, zeros where there is none: float64 [O]."""
         return np.zeros(self.layer.shape[1]) if self.layer.bias is None else self.layer.bias
-
-    def couples(self) -> bool:
-        """Whether some branch has a LayerNorm before its edges."""
-        return any(isinstance(step, LayerNorm) for branch in self.layer.branches for step in branch.pre)
 
     def codes(self, x: F64, grid: CodeGrid, inner: tuple[CodeGrid | None, ...]) -> list[NDArray[np.integer]]:
         """Return the codes that each branch sees: [N, in] -> a list of [N, in]."""

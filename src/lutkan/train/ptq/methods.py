@@ -32,6 +32,9 @@ class Method:
         Coefficients that no calibration row asks for, under GPTQ.
     balance : {"none", "awq", "smooth"}
         Scales moved between features and weights.
+    smooth_side : {"features", "inputs"}
+        Whether SmoothQuant divides the features, or the layer's inputs as published; the latter is refused where that
+        changes the functions.
     refit : float
         Strength that holds a least-squares refit of the weights to quantized inputs near the old weights; 0 leaves the
         refit out.
@@ -56,6 +59,7 @@ class Method:
     joint: bool = False
     dead: Literal["zero", "nearest"] = "nearest"
     balance: Literal["none", "awq", "smooth"] = "none"
+    smooth_side: Literal["features", "inputs"] = "features"
     refit: float = 0.0
     bias_correction: bool = True
     mixed: bool = False
@@ -69,6 +73,7 @@ class Method:
             "rounding": ("nearest", "gptq", "adaround", "brecq"),
             "dead": ("zero", "nearest"),
             "balance": ("none", "awq", "smooth"),
+            "smooth_side": ("features", "inputs"),
         }
         for name, choices in allowed.items():
             if getattr(self, name) not in choices:

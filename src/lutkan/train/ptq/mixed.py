@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -122,8 +121,3 @@ def hawq_spec(net: Network, spec: Spec, X: F64, *, seed: int) -> Spec:
     budget = float(sum(bits * n for bits, n in flat.values()))
     chosen = choose_bits(hawq_costs(net, X, tuple(flat), seed=seed), sizes, budget)
     return with_bits(net, spec, chosen) if chosen else spec
-
-
-def all_assignments(keys: Sequence[Key]) -> list[dict[Key, int]]:
-    """Return every assignment of bits, for a handful of branches."""
-    return [dict(zip(keys, bits, strict=True)) for bits in itertools.product(BIT_CHOICES, repeat=len(keys))]

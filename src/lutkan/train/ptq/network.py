@@ -567,6 +567,8 @@ class _Work:
         if self.method.balance == "awq":
             t, grid = balance.awq(W, rounding.second_moments(F), spec.bits)
         else:
+            if self.method.smooth_side == "inputs":
+                balance.require_preserving(branch.branch, branch.layer)
             t = balance.smooth(W, np.abs(F).max(axis=0).astype(np.float64))
             grid = self._grid(branch, W * t, spec, None)
         basis = balance.ScaledBasis(branch.bank.basis, 1.0 / t.reshape(branch.bank.in_features, -1))

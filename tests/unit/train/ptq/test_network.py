@@ -271,6 +271,17 @@ def test_bad_specs_and_methods():
         quantize_network({}, "w4a8", calibration=X)
 
 
+def test_smoothquant_on_inputs():
+    _, net = networks()["efficient-kan"]
+    method = Method(balance="smooth", scales="peak", smooth_side="inputs")
+    with pytest.raises(SpecError, match=r'layer layers.0: SmoothQuant on the inputs of .*; fix: .*"features"'):
+        quantize_network(net, "w4a8", method=method, calibration=X)
+    straight = EdgeBank(NamedFunction("identity"), np.random.default_rng(0).normal(size=(6, 1, 3)))
+    lines = Network((KANLayer("a", (Branch(straight),)),), 6, Source("handmade"))
+    done = quantize_network(lines, "w8a8", method=method, calibration=X)
+    assert np.abs(done.evaluate(X) - lines.evaluate(X)).max() < 0.05
+
+
 def test_edges_of_named_functions_are_refused_by_name():
     sine = FunctionBank(1, 1, ("sin",), np.array([0]), np.array([0]), np.array([0]), np.ones((1, 4)))
     base = EdgeBank(NamedFunction("silu"), np.ones((1, 1, 1)), role="base")
