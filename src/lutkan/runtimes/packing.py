@@ -187,10 +187,11 @@ def _table_bytes(table: Table) -> int:
         return 12 * edges * (table.segments + table.degree)
     item = 2 if table.kernel_bits == 16 else 1
     if isinstance(table, CodeTable):
-        stored = 2 * (table.rows + (-table.rows % 4))
-        once = (4 * stored + 8) * item + (3 * stored if stored <= _DENSE_DEPTH else 0)
-        windows = stored * stored // 4 * item  # a row for every tap that it can be
-        return edges * (once + windows) + 6 * math.prod(table.unfolded_shape) * item + 64 * n_in
+        stored = 2 * (table.rows + -table.rows % 4)  # as many where zeros keep neighbours apart
+        window = _code_windows(np.asarray(table.weights), item == 2) if table.zero == 0 else None
+        taken = stored if window is None else (table.rows - window[1] + 1) * window[1]
+        once = (3 * stored + 2 * taken + 8) * item + (3 * stored if stored <= 2 * _DENSE_DEPTH else 0)
+        return edges * once + 32 * math.prod(table.unfolded_shape) * item + 64 * n_in
     if not isinstance(table, (BasisTable, KnotTable, RadialTable)):
         return edges * (12 * item + 8)
     stored = table.rows + (-table.rows % 4 if table.rows <= _DENSE_DEPTH else 0)

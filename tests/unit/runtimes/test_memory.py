@@ -86,7 +86,7 @@ def test_more_than_is_free_is_refused(artifact, machine, monkeypatch):
 def test_the_estimate_covers_what_grows_most():
     """A table of one output: padded to 16 outputs, its rows stored four times over."""
     net = networks.splines(300, 1)
-    for spec in ("int16", "int8", "int4"):
+    for spec in ("int16", "int8", "int4", "w4a8"):
         program = lutkan.compile(net, spec).program
         packed = packing.packed_bytes(packing.pack_program(program))
         assert packed <= packing.needed_bytes(program) < 8 * packed
