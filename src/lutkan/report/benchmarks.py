@@ -8,7 +8,16 @@ from typing import Any
 
 from lutkan.report.load import Result
 from lutkan.report.page import Part
-from lutkan.report.parts import READ_PARETO, Point, all_cells, largest_batch, pareto, plural
+from lutkan.report.parts import (
+    READ_PARETO,
+    Point,
+    all_cells,
+    brought_together,
+    largest_batch,
+    numbers_of,
+    pareto,
+    plural,
+)
 from lutkan.report.plots import Plot, bars
 from lutkan.report.tables import Group, Table, group, number, over_seeds
 
@@ -109,6 +118,36 @@ def _engine(result: Result) -> Sequence[Part]:
     return (Part("Accuracy, size and latency", text, tuple(plots), tables, "; ".join(missing)),)
 
 
+def _instructions(result: Result) -> Sequence[Part]:
+    groups = over_seeds(result.cells)
+    rows_of = result.manifest.get("rows")
+    plots: list[Plot] = []
+    missing: list[str] = []
+    for (shape,), mine in group(groups, "shape").items():
+        counts = []
+        for one in mine:
+            evaluations = (rows_of if isinstance(rows_of, int) else 0) * one.mean("edges")
+            found = numbers_of(one, "counts")
+            found = {name: count / evaluations for name, count in found.items() if name != "all" and evaluations > 0}
+            counts.append(found)
+        names = list(dict.fromkeys(name for found in counts for name in found))
+        if not names:
+            missing.append(f"{shape}: no record holds counts, rows and edges")
+            continue
+        plots.append(
+            bars(
+                f"instructions-{shape}",
+                str(shape),
+                [str(one.params.get("spec")) for one in mine],
+                brought_together({name: [found.get(name, 0.0) for found in counts] for name in names}, "the rest"),
+                x_label="instructions an edge",
+            )
+        )
+    part = all_cells(result.cells, "Instructions by function")
+    tables = part.tables if part is not None else ()
+    return (Part("Instructions by function", "", tuple(plots), tables, "; ".join(missing)),)
+
+
 def _ratio(one: Group, over: str, under: str) -> float:
     below = one.mean(under)
     return one.mean(over) / below if below else math.nan
@@ -134,4 +173,5 @@ BUILDERS: dict[str, Callable[[Result], Sequence[Part]]] = {
     "bounds": _bounds,
     "engine": _engine,
     "bench": _engine,
+    "instructions": _instructions,
 }

@@ -18,6 +18,7 @@ from lutkan.report.parts import (
     all_cells,
     arm_kind,
     arms,
+    brought_together,
     field_names,
     grid,
     in_words,
@@ -163,6 +164,7 @@ def _bytes(tables: Sequence[Group]) -> Part:
         ]
         every = [numbers_of(one, "arrays") for one in shown]
         arrays = list(dict.fromkeys(name for sizes in every for name in sizes))
+        parts = {name: [sizes.get(name, 0) for sizes in every] for name in arrays}
         if arrays:
             checkpoint = shown[0].mean("checkpoint_bytes")
             plots.append(
@@ -170,7 +172,7 @@ def _bytes(tables: Sequence[Group]) -> Part:
                     f"bytes-{net}",
                     str(net),
                     [_tables_name(one) for one in shown],
-                    _brought_together({name: [sizes.get(name, 0) for sizes in every] for name in arrays}),
+                    brought_together(parts, "other arrays"),
                     x_label="bytes of arrays",
                     mark=None if math.isnan(checkpoint) else checkpoint,
                 )
@@ -207,15 +209,6 @@ _SIZES = ("file_bytes", "table_bytes", "memory_bytes", "checkpoint_bytes", "para
 def _left_out(tables: str) -> bool:
     """Tell whether tables are too many to be shown as bars."""
     return re.search(r"uint8|-L(2|4|8|32|128)$|basis-3$", tables) is not None
-
-
-def _brought_together(parts: dict[str, list[float]], most: int = 6) -> dict[str, list[float]]:
-    """Keep the largest parts and add up the others."""
-    ordered = sorted(parts, key=lambda name: -sum(parts[name]))
-    if len(ordered) <= most:
-        return {name: parts[name] for name in ordered}
-    rest = [float(sum(sizes)) for sizes in zip(*(parts[name] for name in ordered[most - 1 :]), strict=True)]
-    return {name: parts[name] for name in ordered[: most - 1]} | {"other arrays": rest}
 
 
 def _sweep_times(times: Sequence[Group]) -> Part:

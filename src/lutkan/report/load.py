@@ -35,12 +35,15 @@ BENCHMARKS = {
     "accuracy": "Accuracy on data",
     "bounds": "Certified bounds",
     "engine": "The engine against its rivals",
+    "instructions": "Instructions",
     "bench": "Runtimes on one model",
 }
 #: Edge functions are read from an artifact and its model, not from a file of results.
 EDGES = {"edges": "Edge functions"}
 # What tells one record of a benchmark's file from another; everything else was measured.
-_RECORD_KEYS = ("data", "net", "seed", "spec", "method", "family")
+_RECORD_KEYS = ("data", "net", "shape", "seed", "spec", "method", "family")
+# A field that only records of one benchmark hold.
+_RECORDS = {"mean_error": "accuracy", "bound": "bounds", "counts": "instructions"}
 _FIX = "pass what `lutkan lab EXPERIMENT -o FILE` or a script of benchmarks/ wrote"
 
 
@@ -219,15 +222,10 @@ def _cell(path: Path, number: int, entry: object) -> Cell:
 
 def _read_benchmark(path: Path, whole: dict[str, Any]) -> Result:
     if isinstance(whole.get("records"), list):
-        # These files do not name themselves; what stands in them does.
         cells = tuple(_record(path, number, record) for number, record in enumerate(whole["records"]))
-        name = whole.get("benchmark") or (
-            "accuracy"
-            if any("mean_error" in cell.values for cell in cells)
-            else "bounds"
-            if any("bound" in cell.values for cell in cells)
-            else None
-        )
+        # These files do not name themselves; what stands in them does.
+        held = {name for cell in cells for name in cell.values}
+        name = whole.get("benchmark") or next((name for field, name in _RECORDS.items() if field in held), None)
         told = {key: value for key, value in whole.items() if key != "records"}
     elif isinstance(whole.get("cases"), list):
         name = whole.get("benchmark")

@@ -22,6 +22,7 @@ __all__ = [
     "all_cells",
     "arm_kind",
     "arms",
+    "brought_together",
     "entries",
     "field_names",
     "grid",
@@ -182,6 +183,21 @@ def largest_batch(groups: Sequence[Group]) -> int:
     """Return the largest batch of timings, 0 where there is none."""
     found = [one.params.get("batch") for one in groups]
     return max((batch for batch in found if isinstance(batch, int)), default=0)
+
+
+def brought_together(parts: dict[str, list[float]], others: str, most: int = 6) -> dict[str, list[float]]:
+    """Keep the largest parts and add up the others under one name.
+
+    Examples
+    --------
+    >>> brought_together({"a": [1.0], "b": [5.0], "c": [2.0]}, "others", most=2)
+    {'b': [5.0], 'others': [3.0]}
+    """
+    ordered = sorted(parts, key=lambda name: -sum(parts[name]))
+    if len(ordered) <= most:
+        return {name: parts[name] for name in ordered}
+    rest = [float(sum(sizes)) for sizes in zip(*(parts[name] for name in ordered[most - 1 :]), strict=True)]
+    return {name: parts[name] for name in ordered[: most - 1]} | {others: rest}
 
 
 def arm_kind(arm: str) -> str:

@@ -9,6 +9,7 @@ import pytest
 
 from lutkan.errors import InputError
 from lutkan.report.load import flat, read_results
+from lutkan.report.sections import make_report
 from made_results import CELLS, cell, manifest, write_lines
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -124,10 +125,17 @@ def test_cells_of_several_processes_are_put_in_order(tmp_path):
     ]
 
 
-def test_frozen_benchmarks_are_read():
-    found = {name: read_results(ROOT / "benchmarks" / "results" / f"{name}.json") for name in ("accuracy", "bounds")}
-    assert {name: one.experiment for name, one in found.items()} == {"accuracy": "accuracy", "bounds": "bounds"}
-    records = json.loads((ROOT / "benchmarks" / "results" / "accuracy.json").read_text(encoding="utf-8"))["records"]
+def test_frozen_benchmarks_are_read_and_shown():
+    folder = ROOT / "benchmarks" / "results"
+    names = ("accuracy", "bounds", "instructions", "engine")
+    files = {name: path for name in names for path in folder.glob(f"{name}*.json")}
+    found = {name: read_results(path) for name, path in files.items()}
+    assert {"accuracy", "bounds", "instructions"} <= set(found)
+    assert all(name == one.experiment and one.cells for name, one in found.items())
+    for section in make_report(list(found.values())).sections:
+        assert [one.missing for one in section.parts] == [""] * len(section.parts)
+        assert all(one.plots and one.tables for one in section.parts)
+    records = json.loads((folder / "accuracy.json").read_text(encoding="utf-8"))["records"]
     assert [one.values["mean_error"] for one in found["accuracy"].cells] == [one["mean_error"] for one in records]
     assert found["accuracy"].cells[0].params == {"data": "digits", "net": "efficient-kan", "seed": 0, "spec": "int16"}
 
