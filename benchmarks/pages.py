@@ -65,6 +65,14 @@ def _method() -> str:
     return f"{before}{BEGIN}\n\n{block}\n\n{END}{after}"
 
 
+def _finished(path: Path) -> bool:
+    """Tell whether a result file is there and holds all of its cells: one that is still being written has no page."""
+    if not path.is_file():
+        return False
+    run = read_run(path)
+    return len(run.cells) >= run.manifest["cells"]
+
+
 def pages() -> Iterator[tuple[Path, Callable[[], str]]]:
     """Yield every page whose results are frozen, and what writes its text."""
     for name, make in (("accuracy", _accuracy), ("bounds", _bounds), ("instructions", _instructions)):
@@ -73,9 +81,9 @@ def pages() -> Iterator[tuple[Path, Callable[[], str]]]:
     for path in sorted(RESULTS.glob("engine-*.json"))[:1]:
         yield FOLDER / "engine.md", _engine(path)
     for name in PAGES:
-        if (RESULTS / f"{name}.jsonl").is_file():
+        if _finished(RESULTS / f"{name}.jsonl"):
             yield FOLDER / f"{name}.md", _lab(name)
-    if (RESULTS / "sweep.jsonl").is_file():
+    if _finished(RESULTS / "sweep.jsonl"):
         yield METHOD, _method
 
 
