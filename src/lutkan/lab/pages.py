@@ -116,15 +116,21 @@ def _values(cells: Iterable[Mapping[str, Any]], *path: str) -> list[float]:
     return found
 
 
+def _figure(value: float, digits: int = 3) -> str:
+    """Write a number with some digits, large ones as whole numbers."""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.{digits}g}"
+
+
 def _mean(values: Sequence[float], factor: float = 1.0) -> str:
     """Write mean and standard deviation."""
     found = summarize(values)
-    return f"{factor * found.mean:.3g}" if found.count == 1 else f"{factor * found.mean:.3g} ± {factor * found.std:.2g}"
+    mean = _figure(factor * found.mean)
+    return mean if found.count == 1 else f"{mean} ± {_figure(factor * found.std, 2)}"
 
 
 def _interval(values: Sequence[float], factor: float = 1.0) -> str:
     found = summarize(values)
-    return f"{factor * found.low:.3g} to {factor * found.high:.3g}" if found.count > 1 else ""
+    return f"{_figure(factor * found.low)} to {_figure(factor * found.high)}" if found.count > 1 else ""
 
 
 # --- sweep ---
@@ -269,7 +275,7 @@ def method_block(run: Run) -> str:
                     cases.setdefault((cell["params"]["net"], cell["params"]["batch"]), []).append(ratio)
             found += [summarize(ratios).mean for ratios in cases.values()]
         if found:
-            middle, least, most = (f"{v:.3g}x" for v in (float(np.median(found)), min(found), max(found)))
+            middle, least, most = (f"{_figure(v)}x" for v in (float(np.median(found)), min(found), max(found)))
             rows.append((text, middle, least, most, str(len(found))))
     sizes: Rows = [("file / float32 checkpoint", *_names(cell["params"]["net"] for cell in run.cells))]
     for kind in ("segment-int8-L16", "segment-int8-L64", *sweep.BASES):
@@ -287,9 +293,10 @@ def method_block(run: Run) -> str:
 
 
 def _side_rows(name: str, tables: Sequence[Mapping[str, Any]], times: Sequence[Mapping[str, Any]]) -> Rows:
-    rows: Rows = [("tables", "mean error", "largest", "ns, 1 row", "ns, many rows", "file", "of the checkpoint")]
     timed = [cell for cell in times if cell["params"]["net"] == name]
     batches = sorted({cell["params"]["batch"] for cell in timed})
+    heads = ["ns, 1 row" if batch == 1 else f"ns, {batch} rows" for batch in batches]
+    rows: Rows = [("tables", "mean error", "largest", *heads, "file", "of the checkpoint")]
     for kind in (*sweep.TIMED, *sweep.BASES):
         value = "spline_component" if kind.startswith("segment") else ""
         mine = [
@@ -303,12 +310,12 @@ def _side_rows(name: str, tables: Sequence[Mapping[str, Any]], times: Sequence[M
             [cell["values"]["in_range"][key] / cell["values"]["spread"] for cell in mine] for key in ("mae", "max")
         ]
         speed = []
-        for batch in (batches[0], batches[-1]) if batches else ():
+        for batch in batches:
             arms = [c for c in timed if c["params"]["batch"] == batch and f"native {kind}" in c["values"]["arms"]]
             speed.append(_mean(_values(arms, "arms", f"native {kind}", "ns_an_edge")) if arms else "")
         size, of = mine[0]["values"]["file_bytes"], mine[0]["values"]["checkpoint_bytes"]
         errors = (f"{_mean(relative[0], 100)} %", f"{_mean(relative[1], 100)} %")
-        rows.append((kind, *errors, *(speed or ("", "")), f"{size:,}", f"{size / of:.2f}x of {of:,}"))
+        rows.append((kind, *errors, *speed, f"{size:,}", f"{size / of:.2f}x of {of:,}"))
     return rows
 
 
