@@ -414,8 +414,8 @@ def _mixed_table(t: _Table) -> str:
 
 _NOISE = (
     "with this library's input ranges and searched scales, rounding to nearest is within a few rows of the float "
-    "network already, and the order of the methods is noise: one row of one seed is 0.06 points of a mean. Against the preset, "
-    "which is what the protocol calls uniform, every method is ahead."
+    "network already, and the order of the methods is noise: one row of one seed is 0.06 points of a mean. Against "
+    "the preset, which is what the protocol calls uniform, every method is ahead."
 )
 #: Why a line may be missed, as far as it was found out.
 _REASONS = {
