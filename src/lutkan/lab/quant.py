@@ -122,7 +122,7 @@ def cells(
     Examples
     --------
     >>> len(cells("digits", ("gram",), (0,), ("w4a4",), ("auto", "dsq")))
-    4
+    5
     """
     if data not in DATA:
         raise InputError(f"data {data!r}", ", ".join(DATA))
