@@ -391,7 +391,7 @@ def float_mode(model: nn.Module) -> Iterator[nn.Module]:
     Parameters
     ----------
     model : torch.nn.Module
-        With `QuantKANLayer`s.
+        Its layers of type `QuantKANLayer` are meant.
     """
     before = [(layer, layer.quantizing) for layer in kan_layers(model)]
     try:
