@@ -63,6 +63,27 @@ def test_it_can_be_trained_further():
     assert right() > before
 
 
+class ChebyKANLayer(torch.nn.Module):
+    def __init__(self, n_in, n_out):
+        super().__init__()
+        self.cheby_coeffs = torch.nn.Parameter(torch.randn(n_in, n_out, 4) / 4)
+        self.register_buffer("arange", torch.arange(4))
+
+    def forward(self, x):
+        angle = torch.tanh(x).unsqueeze(-1).acos() * self.arange
+        return torch.einsum("bid,iod->bo", angle.cos(), self.cheby_coeffs)
+
+
+def test_a_live_model_that_was_not_prepared():
+    from lutkan.train import convert
+
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(ChebyKANLayer(5, 6), torch.nn.Linear(6, 6), ChebyKANLayer(6, 3))
+    exact = model(torch.from_numpy(X)).detach().numpy()
+    answer = lutkan.load(convert(quantize(model, "w8a8", calibration=X))).predict(X)
+    assert np.sqrt(np.mean((answer - exact) ** 2)) < 0.03 * exact.std()
+
+
 def test_networks_need_no_torch():
     assert isinstance(quantize(drawn("fast-kan"), "w4a8", calibration=X), Quantized)
 
