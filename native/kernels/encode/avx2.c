@@ -156,8 +156,10 @@ void lk_locate_avx2(const lk_segments *at, const float *x, uint32_t *row, uint32
         return;
     }
     /* The last eight overlap those before, which are found once more. */
-    for (size_t i = 0; i + 8 <= n; i += 8) locate8(at, x, row, segment, w, inside, i);
-    if (n % 8 != 0) locate8(at, x, row, segment, w, inside, n - 8);
+    for (size_t i = 0;; i = i + 16 <= n ? i + 8 : n - 8) {
+        locate8(at, x, row, segment, w, inside, i);
+        if (i + 8 == n) break;
+    }
 }
 
 #endif

@@ -73,7 +73,7 @@ def quantize(
     drop: Drop = None,
     as_json: AsJson = False,
 ) -> None:
-    """Quantize a checkpoint after training, to integers from code to code.
+    """Quantize a checkpoint without training, down to 2 bits.
 
     The error figures are measured on the calibration rows (512 of them at most) and stand in the artifact; lutkan
     verify measures them on other rows. Quantization-aware training, which needs torch, is in lutkan.train.
