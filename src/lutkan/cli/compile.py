@@ -18,7 +18,7 @@ from lutkan.cli.terminal import count, figure, print_json, table, working, wrapp
 from lutkan.errors import InputError, SpecError
 from lutkan.ir import Network
 from lutkan.tables import LayerSpec, SegmentSpec, Spec, calibration_rows, compile_network, resolve_spec
-from lutkan.tables.spec import NAMED_SPECS
+from lutkan.tables.spec import NAMED_SPECS, BranchSpec
 
 __all__ = ["DEFAULT_SPEC", "compile", "table_bytes"]
 
@@ -215,8 +215,8 @@ def _print_plan(net: Network, spec: Spec, rows: F32 | None, domain: object, as_j
     made and the codes' bytes multiplied.
     """
 
-    def few(layer_spec: LayerSpec) -> LayerSpec:
-        return replace(layer_spec, samples=2) if isinstance(layer_spec, SegmentSpec) else layer_spec
+    def few(of: LayerSpec | BranchSpec) -> Any:
+        return replace(of, samples=2) if isinstance(of, SegmentSpec) else of
 
     small = Spec(few(spec.default), tuple((pattern, few(layer)) for pattern, layer in spec.overrides))
     artifact = compile_network(net, small, *calibration_rows(net, rows, domain))
