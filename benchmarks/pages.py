@@ -17,6 +17,7 @@ from pathlib import Path
 from lutkan.lab.experiment import read_run
 from lutkan.lab.pages import PAGES, method_block
 from lutkan.lab.pages import page as lab_page
+from lutkan.lab.results import markdown_table
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results"
@@ -42,6 +43,29 @@ def _instructions() -> str:
     import instructions
 
     return instructions.page(json.loads(instructions.RESULTS.read_text(encoding="utf-8")))
+
+
+def _qat_speed() -> str:
+    results = json.loads((RESULTS / "qat_speed.json").read_text(encoding="utf-8"))
+    rows: list[tuple[str, ...]] = [("rows a batch", "arm", "ms a batch", "spread", "faster than float", "")]
+    for arm in results["arms"]:
+        ratio, asked = arm["faster_than_float"], results["asked"]
+        verdict = "" if arm["arm"].startswith("efficient-kan") else "met" if ratio >= asked else "**missed**"
+        spread = f"{100 * arm['spread']:.0f} %"
+        rows.append((str(arm["batch"]), arm["arm"], f"{arm['ms_a_batch']:.2f}", spread, f"{ratio:.2f}x", verdict))
+    widths = "-".join(map(str, results["widths"]))
+    return "\n\n".join(
+        (
+            "# Speed of training with few bits",
+            "<!-- Written by benchmarks/pages.py from benchmarks/results/qat_speed.json; do not edit this page. -->",
+            f"Forward and backward pass of a {widths} network, one thread, arms in turns; with AdamW, the optimizer's "
+            f"step too. Asked: {results['asked']:g} times as fast as efficient-kan's own float layers. With 64 rows a "
+            "batch, what a batch costs whatever its rows (the weights' quantizers, 452,000 weights forward and back) is "
+            "half of the time of LSQ+, and DSQ's staircase is more; with more rows to a batch that matters less.",
+            markdown_table(rows),
+            f"Made by `python benchmarks/qat_speed.py --rounds 9` on {results['machine']['cpu']}.\n",
+        )
+    )
 
 
 def _engine(path: Path) -> Callable[[], str]:
@@ -75,7 +99,12 @@ def _finished(path: Path) -> bool:
 
 def pages() -> Iterator[tuple[Path, Callable[[], str]]]:
     """Yield every page whose results are frozen, and what writes its text."""
-    for name, make in (("accuracy", _accuracy), ("bounds", _bounds), ("instructions", _instructions)):
+    for name, make in (
+        ("accuracy", _accuracy),
+        ("bounds", _bounds),
+        ("instructions", _instructions),
+        ("qat_speed", _qat_speed),
+    ):
         if (RESULTS / f"{name}.json").is_file():
             yield FOLDER / f"{name}.md", make
     for path in sorted(RESULTS.glob("engine-*.json"))[:1]:
