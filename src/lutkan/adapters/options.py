@@ -62,6 +62,8 @@ class Options:
         layer_keys: Iterable[str],
         n_layers: int,
     ) -> None:
+        if config is not None and not isinstance(config, Mapping):
+            raise ImportModelError(f"config is a {type(config).__name__}", "a mapping of settings, or None")
         self.config = {key: _plain(value) for key, value in (config or {}).items()}
         self.family = family
         self.n_layers = n_layers

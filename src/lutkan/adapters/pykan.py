@@ -402,8 +402,13 @@ def _arities(
     )
 
 
+_MULTKAN = ("mult_arity", "width", "act_fun", "input_id", "symbolic_fun", "symbolic_enabled")
+
+
 def _attributes(module: Any) -> dict[str, Any]:
-    """Read from a live MultKAN what its state_dict lacks."""
+    """Read from a live MultKAN what its state_dict lacks; nothing from a module that only has its tensors' names."""
+    if not all(hasattr(module, name) for name in _MULTKAN):
+        return {}
     arity = module.mult_arity
     listed = [[int(v) for v in level] for level in arity] if isinstance(arity, (list, tuple)) else int(arity)
     return {

@@ -44,7 +44,7 @@ def compile(
             "--spec",
             metavar="SPEC",
             help=f"What tables to make: {', '.join(NAMED_SPECS)}, another number of samples (segment-int8-L32), a "
-            ".json file with a Spec, or auto: the smallest that meets the limits, layer by layer.",
+            ".json file with a Spec, or auto: among int16 to int2, what meets the limits, layer by layer.",
         ),
     ] = DEFAULT_SPEC,
     calib: Annotated[

@@ -44,7 +44,10 @@ EDGES = {"edges": "Edge functions"}
 _RECORD_KEYS = ("data", "net", "shape", "seed", "spec", "method", "family")
 # A field that only records of one benchmark hold.
 _RECORDS = {"mean_error": "accuracy", "bound": "bounds", "counts": "instructions"}
-_FIX = "pass what `lutkan lab EXPERIMENT -o FILE` or a script of benchmarks/ wrote"
+_FIX = (
+    "pass what `lutkan lab EXPERIMENT -o FILE`, `lutkan bench --json` or the accuracy, bounds, engine and instructions "
+    "scripts of benchmarks/ wrote"
+)
 
 
 @dataclass(frozen=True)

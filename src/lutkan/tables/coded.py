@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,7 @@ __all__ = [
     "CodedBranch",
     "CodedLayer",
     "IntegerFeatures",
+    "ScaledBasis",
     "code_features",
     "integer_features",
     "make_code_table",
@@ -42,6 +43,8 @@ F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
 Glue = Affine | LayerNorm | Activation
+# Features in a table are off by half a unit, and a little for factors that are found from them.
+_ROUNDED = 0.75
 _MOST_SHIFT = 40
 
 
@@ -582,6 +585,63 @@ def _stored_bits(codes: I64) -> int:
     return 8 if max(-low, high) <= 127 else 16
 
 
+@dataclass(frozen=True, eq=False)
+class ScaledBasis(Basis):
+    """Basis functions times a factor each, and an input.
+
+    Attributes
+    ----------
+    inner : Basis
+    factors : float64 [in or 1, C]
+    """
+
+    inner: Basis
+    factors: F64
+    kind: ClassVar[str] = "scaled"
+
+    @property
+    def size(self) -> int:
+        return self.inner.size
+
+    @property
+    def rows(self) -> int:
+        return max(self.inner.rows, len(self.factors))
+
+    @property
+    def knots(self) -> F64 | None:
+        return self.inner.knots
+
+    def core(self) -> tuple[F64, F64] | None:
+        return self.inner.core()
+
+    def support(self) -> tuple[F64, F64] | None:
+        return self.inner.support()
+
+    def evaluate(self, x: F64) -> F64:
+        return self.inner.evaluate(x) * self.factors
+
+    def take(self, inputs: NDArray[np.int64]) -> ScaledBasis:
+        return ScaledBasis(self.inner.take(inputs), self.factors if len(self.factors) == 1 else self.factors[inputs])
+
+    def describe(self) -> str:
+        return f"scaled {self.inner.describe()}"
+
+
+def _scaled(bank: EdgeBank, inputs: I64, values: F64, units: I64) -> EdgeBank | None:
+    """Find factors of the functions that make a table's features out of these, in units of the table; None if none do.
+
+    Methods that balance features and weights (AWQ, SmoothQuant) leave such tables.
+    """
+    values = np.broadcast_to(values, units.shape)
+    square = np.square(values).sum(axis=1)
+    factors = np.where(square > 0, (values * units).sum(axis=1) / np.where(square > 0, square, 1.0), 1.0)
+    if (factors <= 0).any() or np.abs(units - factors[:, None] * values).max() > _ROUNDED:
+        return None
+    every = np.ones((bank.in_features, bank.basis.size))
+    every[inputs] = factors
+    return replace(bank, basis=ScaledBasis(bank.basis, every))
+
+
 def read_coded_layer(layer: KANLayer, op: KANOp, written: object, where: str) -> CodedLayer:
     """Read a quantized layer back from its compiled tables.
 
@@ -620,12 +680,16 @@ def read_coded_layer(layer: KANLayer, op: KANOp, written: object, where: str) ->
         cut = bank.take(inputs, outputs)
         found = integer_features(cut, grid, pre, inner=inner, kernel=table.kernel_bits)
         whole = table.in_features, 1 << table.bits, table.rows
-        if not np.array_equal(np.broadcast_to(found.values, whole), np.broadcast_to(table.weights, whole)):
-            raise _foreign(where)
+        held, unit = np.broadcast_to(table.weights, whole).astype(np.int64), found.scale
+        if not np.array_equal(np.broadcast_to(found.values, whole), held):
+            scaled = _scaled(bank, inputs, code_features(cut, grid, pre, inner), held - table.zero)
+            if scaled is None:
+                raise _foreign(where)
+            bank, unit = scaled, 1.0
         codes = np.zeros(bank.coefficients.shape, dtype=np.int64)
         codes[np.ix_(inputs, np.arange(table.rows), outputs)] = table.coefficients
         scale = np.ones(layer.shape[1])
-        scale[outputs] = table.scale.astype(np.float64) / found.scale
+        scale[outputs] = table.scale.astype(np.float64) / unit
         own = inner if source.elementwise else grid
         branches.append(CodedBranch(source.pre, own, bank, codes, table.coefficient_bits, scale))
     bias = None if op.bias is None else op.bias.astype(np.float64)

@@ -105,6 +105,8 @@ class Simulation:
 
     def _run(self, X: object) -> tuple[F32, list[I64]]:
         x = real_rows("X", X, self.network.in_features).astype(np.float32)
+        if np.isnan(x).any():
+            raise InputError(f"X[{int(np.isnan(x).any(axis=1).argmax())}] holds NaN", "numbers")
         steps = self.network.steps
         seen: list[I64] = []
         coming: I64 | None = None  # codes of the next layer's grid, where the layer before it gave them

@@ -105,6 +105,8 @@ def train(
     elif not all(layer.quantizing for layer in kan_layers(model)):
         calibrate(model, rows[torch.randperm(len(rows), generator=shuffle)[:_CALIBRATION_ROWS]])
 
+    if not callable(loss):
+        _require_outputs(model, rows[:1], targets)
     steps = epochs * math.ceil(len(rows) / batch_size)
     optimizer = torch.optim.AdamW(parameter_groups(model, weight_decay), lr=lr, fused=_can_fuse(model))
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
@@ -144,6 +146,25 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, An
     decayed = [p for p in model.parameters() if p.requires_grad and p.ndim > 1 and id(p) not in own]
     plain = [p for p in model.parameters() if p.requires_grad and (p.ndim <= 1 or id(p) in own)]
     return [{"params": decayed, "weight_decay": weight_decay}, {"params": plain, "weight_decay": 0.0}]
+
+
+def _require_outputs(model: nn.Module, row: Tensor, targets: Tensor) -> None:
+    """Compare the targets with what the model answers to one row; classes are integers from 0 on."""
+    was = model.training
+    model.eval()
+    with torch.no_grad():
+        width = model(row)[0].numel()
+    model.train(was)
+    if targets.is_floating_point() and targets[0].numel() != width:
+        raise InputError(f"targets of {targets[0].numel()} numbers a row", f"{width}, the model's outputs")
+    if (
+        not targets.is_floating_point()
+        and targets.ndim == 1
+        and not 0 <= int(targets.min()) <= int(targets.max()) < width
+    ):
+        raise InputError(
+            f"classes from {int(targets.min())} to {int(targets.max())}", f"0 to {width - 1}, one for each output"
+        )
 
 
 def _can_fuse(model: nn.Module) -> bool:

@@ -417,3 +417,52 @@ def test_torchscript_is_refused_and_may_be_sampled():
 def test_half_precision_modules_are_checked_in_float64():
     net = import_model(nn.Sequential(Cheby(3, 4), nn.Tanh()).half())
     assert any("(float64)" in text for text in net.source.notes)
+
+
+def test_a_module_with_pykans_tensor_names_alone_takes_the_defaults_of_its_state_dict():
+    class Layer(torch.nn.Module):
+        def __init__(self, n_in, n_out):
+            super().__init__()
+            self.grid = torch.nn.Parameter((-1 + 0.4 * torch.arange(-3.0, 9.0)).repeat(n_in, 1))
+            self.coef = torch.nn.Parameter(torch.randn(n_in, n_out, 8))
+            self.mask = torch.nn.Parameter(torch.ones(n_in, n_out))
+            self.scale_base = torch.nn.Parameter(torch.randn(n_in, n_out))
+            self.scale_sp = torch.nn.Parameter(torch.ones(n_in, n_out))
+
+        def forward(self, x):
+            at = x[:, :, None]
+            values = ((at >= self.grid[:, :-1]) & (at < self.grid[:, 1:])).to(x.dtype)
+            for p in range(1, 4):
+                left, right = self.grid[:, p:-1] - self.grid[:, : -p - 1], self.grid[:, p + 1 :] - self.grid[:, 1:-p]
+                values = (at - self.grid[:, : -p - 1]) / left * values[..., :-1] + (
+                    self.grid[:, p + 1 :] - at
+                ) / right * values[..., 1:]
+            spline = torch.einsum("nic,ioc->nio", values, self.coef)
+            silu = torch.nn.functional.silu(at)
+            return (self.mask * (self.scale_base * silu + self.scale_sp * spline)).sum(dim=1)
+
+    class Own(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.act_fun = torch.nn.ModuleList([Layer(3, 4), Layer(4, 2)])
+            for layer, width in enumerate((4, 2)):
+                for name in ("node", "subnode"):
+                    self.register_parameter(f"{name}_scale_{layer}", torch.nn.Parameter(torch.ones(width)))
+                    self.register_parameter(f"{name}_bias_{layer}", torch.nn.Parameter(torch.zeros(width)))
+            self.symbolic_fun = torch.nn.ModuleList()
+            for n_in, n_out in ((3, 4), (4, 2)):
+                symbolic = torch.nn.Module()
+                symbolic.mask = torch.nn.Parameter(torch.zeros(n_out, n_in))
+                symbolic.affine = torch.nn.Parameter(torch.zeros(n_out, n_in, 4))
+                self.symbolic_fun.append(symbolic)
+
+        def forward(self, x):
+            for layer in self.act_fun:
+                x = layer(x)
+            return x
+
+    torch.manual_seed(0)
+    model = Own()
+    net = import_model(model)
+    x = torch.rand(50, 3) * 2 - 1
+    np.testing.assert_allclose(net.evaluate(x.numpy()), model(x).detach().numpy(), rtol=1e-4, atol=1e-4)

@@ -120,3 +120,8 @@ def test_check_allows_float32_rounding_and_no_more():
     pair.check("pair", [1e-9, 1.0])
     with pytest.raises(ImportModelError):
         pair.check("pair", [0.0, 1.0, 2.0])
+
+
+def test_a_config_that_is_no_mapping_is_refused():
+    with pytest.raises(ImportModelError, match="config is a int"):
+        Options(3, "efficient-kan", (), (), 1)

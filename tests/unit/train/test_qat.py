@@ -113,3 +113,18 @@ def test_bad_calls_are_refused():
         train.train(model, x[:, :3], y)
     with pytest.raises(InputError, match="smaller lr"):
         train.train(model, x, y, loss=lambda output, target: output.sum() * float("nan"), progress=False)
+
+
+def test_targets_that_do_not_fit_the_outputs():
+    model, (X, _) = train.prepare(stack("efficient-kan", 5, 4, 2), "w4a4"), problem(20)
+    for y, found in ((np.full(20, 9), "classes from 9 to 9"), (np.zeros((20, 3)), "targets of 3 numbers")):
+        with pytest.raises(InputError, match=found):
+            train.train(model, X, y, epochs=1)
+
+
+def test_simulated_rows_with_nan_are_refused_as_everywhere():
+    model, (X, _) = train.prepare(stack("efficient-kan", 5, 4, 2), "w4a4"), problem(20)
+    train.calibrate(model, X)
+    X[3, 1] = np.nan
+    with pytest.raises(InputError, match=r"X\[3\] holds NaN"):
+        train.simulate(model, X)

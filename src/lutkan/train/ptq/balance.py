@@ -6,14 +6,12 @@ does not pass through a basis. Features of an input code are a table, so the div
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar
-
 import numpy as np
 from numpy.typing import NDArray
 
 from lutkan.errors import SpecError
-from lutkan.ir import Basis, Branch, EdgeBank, NamedFunction
+from lutkan.ir import Branch, EdgeBank, NamedFunction
+from lutkan.tables.coded import ScaledBasis
 from lutkan.train.ptq.rounding import WeightGrid, peak_grid
 
 __all__ = ["ScaledBasis", "awq", "require_preserving", "smooth"]
@@ -21,48 +19,6 @@ __all__ = ["ScaledBasis", "awq", "require_preserving", "smooth"]
 F64 = NDArray[np.float64]
 # Factors beyond this would leave features no digits in their eight bits.
 _LARGEST = 16.0
-
-
-@dataclass(frozen=True, eq=False)
-class ScaledBasis(Basis):
-    """Basis functions times a factor each, and an input.
-
-    Attributes
-    ----------
-    inner : Basis
-    factors : float64 [in or 1, C]
-    """
-
-    inner: Basis
-    factors: F64
-    kind: ClassVar[str] = "scaled"
-
-    @property
-    def size(self) -> int:
-        return self.inner.size
-
-    @property
-    def rows(self) -> int:
-        return max(self.inner.rows, len(self.factors))
-
-    @property
-    def knots(self) -> F64 | None:
-        return self.inner.knots
-
-    def core(self) -> tuple[F64, F64] | None:
-        return self.inner.core()
-
-    def support(self) -> tuple[F64, F64] | None:
-        return self.inner.support()
-
-    def evaluate(self, x: F64) -> F64:
-        return self.inner.evaluate(x) * self.factors
-
-    def take(self, inputs: NDArray[np.int64]) -> ScaledBasis:
-        return ScaledBasis(self.inner.take(inputs), self.factors if len(self.factors) == 1 else self.factors[inputs])
-
-    def describe(self) -> str:
-        return f"scaled {self.inner.describe()}"
 
 
 def _bounded(t: F64) -> F64:

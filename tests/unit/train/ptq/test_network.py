@@ -1,18 +1,20 @@
 """PTQ of whole networks: the preset against an oracle of its own, integers against the artifact, and bad input."""
 
 import itertools
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import lutkan
-from lutkan.errors import InputError, SpecError
+from lutkan.errors import InputError, SpecError, VerificationError
 from lutkan.ir import Branch, EdgeBank, FunctionBank, KANLayer, NamedFunction, Network, Source
 from lutkan.lab.nets import efficient_kan, fast_kan, input_rows
 from lutkan.tables import BranchSpec, CodeSpec, SegmentSpec, Spec
 from lutkan.train.ptq import METHODS, Method, quantize_network
 
 WIDTHS = (6, 7, 3)
+EXAMPLES = Path(__file__).parents[4] / "examples"
 
 
 def gram_state(seed=0):
@@ -288,3 +290,18 @@ def test_edges_of_named_functions_are_refused_by_name():
     net = Network((KANLayer("act_fun.0", (Branch(base), Branch(sine))),), 1, Source("pykan"))
     with pytest.raises(SpecError, match=r"layer act_fun.0: 1 edges of named functions \(sin\)"):
         quantize_network(net, "w4a8", calibration=np.zeros((4, 1)))
+
+
+@pytest.mark.parametrize("method", ["awq", "smoothquant"])
+@pytest.mark.parametrize("bits", ["w2a4", "w4a8"])
+def test_artifacts_with_balanced_features_are_verified(method, bits):
+    """Their tables hold features times factors, which verification has to find again."""
+    net = lutkan.import_model(EXAMPLES / "digits.safetensors")
+    rows = np.load(EXAMPLES / "digits_calibration.npz")["X"]
+    artifact = quantize_network(net, bits, method=method, calibration=rows).artifact()
+    report = lutkan.verify(artifact, net, rows)
+    assert report.quantization.max_abs < 0.7 * report.max_abs
+    assert report.agreement > 0.97
+    other = lutkan.import_model(EXAMPLES / "digits.safetensors", config={"base_activation": "gelu"})
+    with pytest.raises(VerificationError, match="not those of this network"):
+        lutkan.verify(artifact, other, rows)
