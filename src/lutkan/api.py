@@ -131,14 +131,6 @@ def _with_figures(
 ) -> Artifact:
     """Put what was measured and what is certified into the manifest."""
     report = verify(artifact, net, measured_rows(rows), runtime="reference")
-    figures = {
-        "rows": report.rows,
-        "max_abs": report.max_abs,
-        "mae": report.mae,
-        "approximation_max_abs": report.approximation.max_abs,
-        "quantization_max_abs": report.quantization.max_abs,
-        "agreement": report.agreement,
-    }
     work = certificate_work(artifact)
     if certificate is None and work > _CERTIFIED_UNASKED:
         certified: dict[str, Any] = {
@@ -149,7 +141,7 @@ def _with_figures(
         certified = {"max_abs": None, "reason": "not asked for"}
     else:
         certified = certify(artifact, net, box).summary()
-    return replace(artifact, info={**artifact.info, "verification": figures, "certificate": certified, **more})
+    return replace(artifact, info={**artifact.info, "verification": report.summary(), "certificate": certified, **more})
 
 
 def _require_limit(name: str, value: object, kind: type) -> None:

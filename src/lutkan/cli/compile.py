@@ -12,7 +12,18 @@ import typer
 from lutkan.artifact import Artifact
 from lutkan.artifact.codec import encode_program
 from lutkan.artifact.program import KANOp, SegmentTable
-from lutkan.cli.options import AsJson, Config, Drop, Family, Header, Settings, import_checkpoint, split_names
+from lutkan.cli.options import (
+    ArtifactOutput,
+    AsJson,
+    Checkpoint,
+    Config,
+    Drop,
+    Family,
+    Header,
+    Settings,
+    import_checkpoint,
+    split_names,
+)
 from lutkan.cli.rows import F32, read_rows, require_place
 from lutkan.cli.terminal import count, figure, print_json, table, working, wrapped
 from lutkan.errors import InputError, SpecError
@@ -27,17 +38,8 @@ AUTO = "auto"
 
 
 def compile(
-    model: Annotated[
-        str,
-        typer.Argument(
-            metavar="MODEL",
-            help="The checkpoint: .safetensors, .pt, .pth, or the prefix of a pykan checkpoint.",
-            show_default=False,
-        ),
-    ],
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="OUT", help="The artifact to write.", show_default=False)
-    ] = None,
+    model: Checkpoint,
+    output: ArtifactOutput = None,
     spec: Annotated[
         str,
         typer.Option(

@@ -14,7 +14,9 @@ from lutkan.errors import ArtifactError, InputError, RuntimeUnavailableError
 from lutkan.ir import Network
 
 __all__ = [
+    "ArtifactOutput",
     "AsJson",
+    "Checkpoint",
     "Config",
     "Drop",
     "Family",
@@ -27,6 +29,17 @@ __all__ = [
     "split_names",
 ]
 
+Checkpoint = Annotated[
+    str,
+    typer.Argument(
+        metavar="MODEL",
+        help="The checkpoint: .safetensors, .pt, .pth, or the prefix of a pykan checkpoint.",
+        show_default=False,
+    ),
+]
+ArtifactOutput = Annotated[
+    Path | None, typer.Option("--output", "-o", metavar="OUT", help="The artifact to write.", show_default=False)
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 Family = Annotated[
     str | None, typer.Option("--family", metavar="NAME", help="Say the family instead of recognising it.")

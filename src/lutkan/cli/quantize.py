@@ -11,7 +11,18 @@ import typer
 
 from lutkan.artifact import Artifact
 from lutkan.cli.compile import table_bytes
-from lutkan.cli.options import AsJson, Config, Drop, Family, Header, Settings, import_checkpoint, split_names
+from lutkan.cli.options import (
+    ArtifactOutput,
+    AsJson,
+    Checkpoint,
+    Config,
+    Drop,
+    Family,
+    Header,
+    Settings,
+    import_checkpoint,
+    split_names,
+)
 from lutkan.cli.rows import read_rows, require_place
 from lutkan.cli.terminal import count, figure, print_json, progress, table, working, wrapped
 from lutkan.errors import InputError, SpecError
@@ -26,17 +37,8 @@ _BITS = re.compile(r"w(\d+)a(\d+)")
 
 
 def quantize(
-    model: Annotated[
-        str,
-        typer.Argument(
-            metavar="MODEL",
-            help="The checkpoint: .safetensors, .pt, .pth, or the prefix of a pykan checkpoint.",
-            show_default=False,
-        ),
-    ],
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="OUT", help="The artifact to write.", show_default=False)
-    ] = None,
+    model: Checkpoint,
+    output: ArtifactOutput = None,
     method: Annotated[
         str, typer.Option("--method", metavar="NAME", help=f"How codes are chosen: {', '.join(METHODS)}.")
     ] = "auto",

@@ -290,8 +290,10 @@ def _plain(value: Any) -> Any:
 
 
 def _command() -> str:
+    """Return the command line as others can repeat it: a file elsewhere on this machine by its name alone."""
     program = Path(sys.argv[0]).name
-    return shlex.join(["lutkan" if program == "__main__.py" else program, *sys.argv[1:]])
+    words = (Path(word).name if Path(word).is_absolute() else word for word in sys.argv[1:])
+    return shlex.join(["lutkan" if program == "__main__.py" else program, *words])
 
 
 def _now() -> str:

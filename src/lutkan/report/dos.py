@@ -13,17 +13,16 @@ from lutkan.report.page import Part
 from lutkan.report.parts import (
     READ_PARETO,
     Point,
-    arm_kind,
     arms,
     entries,
     grid,
     in_words,
-    largest_batch,
     numbers_of,
     only,
     pareto,
     share,
     tables_kind,
+    timed_points,
     whole,
 )
 from lutkan.report.plots import Plot, matrices
@@ -96,13 +95,7 @@ def _front(specs: Sequence[Group], timings: Sequence[Group]) -> Part:
             if one.params.get("part") == "spec"
         ]
         timed = [one for one in mine if one.params.get("part") == "timing"]
-        batch = largest_batch(timed)
-        clocked = [
-            Point(arm_kind(name), name, arm.mean("mean_error"), time=arm.mean("ns_an_edge"))
-            for one in timed
-            if one.params.get("batch") == batch
-            for name, arm in arms(one)
-        ]
+        clocked = timed_points(timed)
         for candidates, coordinate in ((points, "nbytes"), (clocked, "time")):
             drawn, lacking = pareto(
                 f"pareto-{data}-{attack}",

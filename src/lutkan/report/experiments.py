@@ -16,14 +16,12 @@ from lutkan.report.parts import (
     SAMPLES,
     Point,
     all_cells,
-    arm_kind,
     arms,
     brought_together,
     field_names,
     grid,
     in_words,
     interval,
-    largest_batch,
     mapping,
     numbers_of,
     only,
@@ -31,6 +29,7 @@ from lutkan.report.parts import (
     plural,
     share,
     tables_kind,
+    timed_points,
     whole,
 )
 from lutkan.report.plots import Plot, Series, bars, curves
@@ -74,13 +73,7 @@ def _sweep_front(tables: Sequence[Group], times: Sequence[Group]) -> Part:
             if one.params.get("task") == "tables"
         ]
         timed = [one for one in mine if one.params.get("task") == "time"]
-        batch = largest_batch(timed)
-        clocked = [
-            Point(arm_kind(name), name, arm.mean("mean_error"), time=arm.mean("ns_an_edge"))
-            for one in timed
-            if one.params.get("batch") == batch
-            for name, arm in arms(one)
-        ]
+        clocked = timed_points(timed)
         for candidates, coordinate in ((points, "nbytes"), (clocked, "time")):
             drawn, lacking = pareto(
                 f"pareto-{net}", str(net), candidates, coordinates=(coordinate,), nbytes="file bytes"

@@ -38,6 +38,7 @@ __all__ = [
     "series_of",
     "share",
     "tables_kind",
+    "timed_points",
     "whole",
 ]
 
@@ -183,6 +184,17 @@ def largest_batch(groups: Sequence[Group]) -> int:
     """Return the largest batch of timings, 0 where there is none."""
     found = [one.params.get("batch") for one in groups]
     return max((batch for batch in found if isinstance(batch, int)), default=0)
+
+
+def timed_points(timed: Sequence[Group]) -> list[Point]:
+    """Return every arm's error and time at the largest batch."""
+    batch = largest_batch(timed)
+    return [
+        Point(arm_kind(name), name, arm.mean("mean_error"), time=arm.mean("ns_an_edge"))
+        for one in timed
+        if one.params.get("batch") == batch
+        for name, arm in arms(one)
+    ]
 
 
 def brought_together(parts: dict[str, list[float]], others: str, most: int = 6) -> dict[str, list[float]]:

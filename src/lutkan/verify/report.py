@@ -144,6 +144,17 @@ class VerifyReport:
         """Return plain JSON values."""
         return asdict(self)
 
+    def summary(self) -> dict[str, int | float]:
+        """Return the few figures that an artifact's manifest holds."""
+        return {
+            "rows": self.rows,
+            "max_abs": self.max_abs,
+            "mae": self.mae,
+            "approximation_max_abs": self.approximation.max_abs,
+            "quantization_max_abs": self.quantization.max_abs,
+            "agreement": self.agreement,
+        }
+
     def to_text(self) -> str:
         """Return a short table for people."""
         lines = [

@@ -16,7 +16,7 @@ import pytest
 from lutkan._version import __version__
 from lutkan.errors import InputError, RuntimeUnavailableError, VerificationError
 from lutkan.lab import experiment
-from lutkan.lab.experiment import read_run, run_experiment
+from lutkan.lab.experiment import _command, read_run, run_experiment
 
 
 @dataclass(frozen=True)
@@ -317,3 +317,9 @@ def test_without_ray_the_message_says_what_to_install(path, monkeypatch):
     monkeypatch.setattr(experiment.importlib.util, "find_spec", lambda name: None if name == "ray" else found(name))
     with pytest.raises(RuntimeUnavailableError, match="Ray is not installed"):
         run_experiment("squares", CELLS, Squares(), path, ray=True)
+
+
+def test_the_command_names_no_folder_of_this_machine(monkeypatch, tmp_path):
+    words = ["/usr/bin/lutkan", "lab", "oob", "-o", str(tmp_path / "oob.jsonl"), "--nets", "phi tables"]
+    monkeypatch.setattr("sys.argv", words)
+    assert _command() == "lutkan lab oob -o oob.jsonl --nets 'phi tables'"

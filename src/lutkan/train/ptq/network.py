@@ -376,17 +376,9 @@ def _with_figures(artifact: Artifact, net: Network, rows: F64) -> Artifact:
     """Put golden vectors, and the errors against the float network, into an artifact."""
     artifact = with_golden(artifact, rows)
     report = verify(artifact, net, measured_rows(rows), runtime="reference")
-    figures = {
-        "rows": report.rows,
-        "max_abs": report.max_abs,
-        "mae": report.mae,
-        "approximation_max_abs": report.approximation.max_abs,
-        "quantization_max_abs": report.quantization.max_abs,
-        "agreement": report.agreement,
-    }
     reason = "no bounds are computed where inputs are quantized to codes"
     certificate = {"max_abs": None, "reason": reason}
-    return replace(artifact, info={**artifact.info, "verification": figures, "certificate": certificate})
+    return replace(artifact, info={**artifact.info, "verification": report.summary(), "certificate": certificate})
 
 
 class _Work:
