@@ -65,6 +65,11 @@ TRAILING_COLUMNS = {"pykan/prune_input_4to2": 3}
 IMPORTED = [case for case in CASES if "/refuse_" not in case and case not in NOT_IN_THIS_VERSION]
 
 
+def _present(cases):
+    """Give one case that is skipped with its reason where the golden data are absent."""
+    return cases or [pytest.param("", marks=pytest.mark.skip(reason="golden data absent: ../shared not found"))]
+
+
 def _config(folder: Path) -> dict:
     return json.loads((folder / "config.json").read_text(encoding="utf-8"))
 
@@ -73,7 +78,7 @@ def _worst(y: np.ndarray, expected: np.ndarray) -> float:
     return float(np.max(np.abs(y - expected) / (1.0 + np.abs(expected))))
 
 
-@pytest.mark.parametrize("case", IMPORTED)
+@pytest.mark.parametrize("case", _present(IMPORTED))
 def test_an_imported_model_meets_the_float64_outputs(case, golden_models):
     folder = golden_models / case
     config = _config(folder)
@@ -98,7 +103,7 @@ def test_trailing_columns_come_back_with_n_raw_inputs(case, golden_models):
     assert _worst(net.evaluate(x), y64) <= 1e-9
 
 
-@pytest.mark.parametrize("case", [case for case in CASES if "/refuse_" in case])
+@pytest.mark.parametrize("case", _present([case for case in CASES if "/refuse_" in case]))
 def test_a_faulty_checkpoint_is_refused_by_name(case, golden_models):
     config = _config(golden_models / case)
     assert config["expect"] == "refuse"

@@ -10,7 +10,7 @@ import pytest
 import lutkan
 from conformance import networks
 from lutkan.errors import InputError, SpecError
-from lutkan.tables import SegmentSpec
+from lutkan.tables import BasisSpec, SegmentSpec
 
 
 def test_the_manifest_holds_the_figures_of_verify():
@@ -26,6 +26,14 @@ def test_the_manifest_holds_the_figures_of_verify():
         "quantization_max_abs": report.quantization.max_abs,
         "agreement": report.agreement,
     }
+
+
+def test_the_manifest_holds_decisions_that_changed():
+    net = networks.splines()
+    X = np.random.default_rng(0).uniform(-1, 1, (100, 3))
+    artifact = lutkan.compile(net, BasisSpec(2), calibration=X)
+    report = lutkan.verify(artifact, net, X)
+    assert artifact.manifest["verification"]["agreement"] == report.agreement < 1.0
 
 
 def test_golden_vectors_are_added_and_pass():
