@@ -37,7 +37,7 @@ WIDTHS = (784, 64, 10)
 BATCHES = (64, 256)
 ASKED = 2.0
 FLOAT = "efficient-kan, float"
-METHODS = ("lsq+", "dorefa", "dsq")
+METHODS = ("lsq", "lsq+", "pact", "dorefa", "qil", "dsq")
 
 
 class KANLinear(nn.Module):

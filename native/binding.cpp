@@ -16,6 +16,8 @@
 
 namespace nb = nanobind;
 
+void bind_training(nb::module_ &m);
+
 namespace {
 
 // Working memory of the calling thread: grown, never shrunk, so that small calls do not allocate. Not filled: rows that
@@ -211,4 +213,5 @@ NB_MODULE(_native, m) {
         .def("run", &Network::run, nb::arg("x").noconvert(), nb::arg("y").noconvert())
         .def_prop_ro("isa", &Network::isa)
         .def_prop_ro("workspace", &Network::workspace);
+    bind_training(m);
 }

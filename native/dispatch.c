@@ -10,6 +10,7 @@
 #include "float32/float32.h"
 #include "requantize/requantize.h"
 #include "segment/segment.h"
+#include "training/training.h"
 
 #include <string.h>
 
@@ -39,7 +40,10 @@
         .requantize16 = lk_requantize16_##isa, .give_codes = lk_give_codes_##isa,                                     \
         .locate = lk_locate_##isa, .codes = lk_codes_##isa, .outside = lk_outside_##isa, .spread8 = spread, .encode_dense = bytes,              \
         .dense8 = dense, .basis16 = lk_basis16_##isa, .finish8 = lk_finish8_##narrow,             \
-        .finish16 = lk_finish16_##isa                                                                                \
+        .finish16 = lk_finish16_##isa, .steps = lk_steps_##isa, .steps_back = lk_steps_back_##isa,                   \
+        .bent = lk_bent_##isa, .bent_back = lk_bent_back_##isa, .levels = lk_levels_##isa,                           \
+        .levels_back = lk_levels_back_##isa, .stairs_back = lk_stairs_back_##isa, .look_up = lk_look_up_serial,      \
+        .look_up_back = lk_look_up_back_serial                                                                       \
     }
 
 typedef struct choice {

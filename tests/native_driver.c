@@ -139,6 +139,14 @@ static void call_locate(const lk_kernels *k, const argument *a) {
     k->locate(&at, F(7), U32(8), U32(9), F(10), a[11].array, N(12));
 }
 
+/* raw, low, high, stride; then the rest. */
+static lk_steps steps_of(const argument *a) { return (lk_steps){F(0), F(1), F(2), N(3)}; }
+
+/* low, raw, stride, top, rounding; then the rest. */
+static lk_levels levels_of(const argument *a) {
+    return (lk_levels){F(0), F(1), N(2), a[3].number, (int)a[4].integer};
+}
+
 static int64_t call(const lk_kernels *k, const char *name, const argument *a) {
 #define IS(member) (strcmp(name, #member) == 0)
     const lk_positions at = IS(encode) || IS(encode_dense) || IS(encode_codes) ? positions(a, IS(encode_codes)) : (lk_positions){0};
@@ -165,6 +173,30 @@ static int64_t call(const lk_kernels *k, const char *name, const argument *a) {
     else if (IS(basis16)) k->basis16(I16(0), U32(1), U32(2), N(3), N(4), N(5), N(6), N(7), I64(8));
     else if (IS(finish8)) k->finish8(I32(0), F(1), F(2), N(3));
     else if (IS(finish16)) k->finish16(I64(0), F(1), F(2), N(3));
+    else if (IS(steps)) {
+        const lk_steps at = steps_of(a);
+        k->steps(&at, F(4), N(5), N(6), F(7));
+    } else if (IS(steps_back)) {
+        const lk_steps at = steps_of(a);
+        k->steps_back(&at, F(4), F(5), N(6), N(7), a[8].number, F(9), F(10));
+    } else if (IS(bent)) {
+        const lk_bent at = {F(0), F(1), NULL, a[2].number};
+        k->bent(&at, F(3), N(4), N(5), F(6));
+    } else if (IS(bent_back)) {
+        const lk_bent at = {NULL, NULL, F(0), 0.0f};
+        k->bent_back(&at, F(1), F(2), N(3), N(4), F(5));
+    } else if (IS(levels)) {
+        const lk_levels at = levels_of(a);
+        k->levels(&at, F(5), N(6), N(7), F(8), I32(9));
+    } else if (IS(levels_back)) {
+        const lk_levels at = levels_of(a);
+        k->levels_back(&at, F(5), F(6), N(7), N(8), F(9), F(10), F(11));
+    } else if (IS(stairs_back)) {
+        const lk_levels at = levels_of(a);
+        const lk_stairs stairs = {F(5)[0], F(5)[1], F(5)[2], F(5)[3]};
+        k->stairs_back(&at, &stairs, F(6), F(7), N(8), N(9), F(10), F(11), F(12), F(13));
+    } else if (IS(look_up)) k->look_up(F(0), I32(1), N(2), N(3), F(4));
+    else if (IS(look_up_back)) k->look_up_back(F(0), I32(1), F(2), N(3), N(4), F(5));
     /* The optional kernels: without them in the table, their reference. */
     else if (IS(spread8))
         (k->spread8 != NULL ? k->spread8 : lk_spread8_serial)(U32(0), U32(1), N(2), N(3), (uint32_t)N(4),

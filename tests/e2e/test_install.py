@@ -33,6 +33,7 @@ sys.path.insert(0, sys.argv[1])
 import numpy as np
 from conformance.cases import same_bits
 from conformance.random_programs import draw, rows_for
+from lutkan.numerics import compiled
 from lutkan.runtimes import native, packing, reference
 
 isas = native.available_isas()
@@ -42,7 +43,7 @@ for seed in range(int(sys.argv[2])):
     expected = reference.run(program, x)
     packed = packing.pack_program(program)
     for isa in isas:
-        network = native._extension().Network(program.in_features, program.out_features, packed, isa)
+        network = compiled.extension().Network(program.in_features, program.out_features, packed, isa)
         for batch in (1, 13, 130):
             y = np.empty((batch, program.out_features), np.float32)
             network.run(x[:batch].copy(), y)

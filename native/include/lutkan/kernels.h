@@ -56,6 +56,40 @@ typedef struct lk_segments {
     int shared;           /* all inputs have the same knots */
 } lk_segments;
 
+/* No step is smaller: a step is the magnitude of its `raw` number, at least this. */
+#define LK_LEAST_STEP 1e-12f
+
+/* Weights in steps, a step a row: y = step * clip(round(w * (1 / step)), low, high). */
+typedef struct lk_steps {
+    const float *raw;        /* [rows] */
+    const float *low, *high; /* [rows], or one for all: the lowest and the highest code, within +-2^16 */
+    size_t stride;           /* 1, or 0 where one serves all rows */
+} lk_steps;
+
+/* Weights bent by tanh: y = largest * (2 / levels * floor(spread * tanh(w) + (levels + 1) / 2) - 1), clipped. */
+typedef struct lk_bent {
+    const float *spread;  /* [rows]: levels / (2 tanh(largest)) */
+    const float *largest; /* [rows] */
+    const float *slope;   /* [rows]: largest / tanh(largest) */
+    float levels;         /* at most 2^16 */
+} lk_bent;
+
+/* Even levels over a range: y = low + step * code, code = clip(floor((x - low) * (1 / step) + 1/2), 0, top). */
+typedef struct lk_levels {
+    const float *low, *raw; /* [rows], or one for all */
+    size_t stride;          /* 1, or 0 where one serves all rows; then sums of rows are added up, in double */
+    float top;              /* at most 2^16 */
+    int rounding;           /* whether the step feels rounding errors, or what is clipped alone */
+} lk_levels;
+
+/* A staircase of tanh in place of rounding, backward: of a softness alpha. */
+typedef struct lk_stairs {
+    float steep;  /* k = ln(2 / alpha - 1) */
+    float slope;  /* k / (2 (1 - alpha)) */
+    float soften; /* 1 / (2 (1 - alpha)^2) */
+    float place;  /* 1 / ((1 - alpha) alpha (2 - alpha)) */
+} lk_stairs;
+
 typedef struct lk_kernels {
     const char *name;
 
@@ -135,6 +169,34 @@ typedef struct lk_kernels {
     void (*requantize16)(const int64_t *acc, const int32_t *multiplier, int64_t *total, size_t n);
     /* y = (float) max(min(total >> shift, top), 0), rounding down; shift <= 62, top <= 255. */
     void (*give_codes)(const int64_t *total, uint32_t shift, uint32_t top, float *y, size_t n);
+
+    /* --- training family: matrices [rows][n] of any size; sums of a row are `lanesum`s ------------------------------ */
+
+    void (*steps)(const lk_steps *at, const float *w, size_t rows, size_t n, float *y);
+    /* z = w * (1 / step); passed = low < z < high ? grad : 0;
+     * felt[r] = (sum of grad * code - passed * z) * (sign of raw * factor), or NULL. */
+    void (*steps_back)(const lk_steps *at, const float *w, const float *grad, size_t rows, size_t n, float factor,
+                       float *passed, float *felt);
+    void (*bent)(const lk_bent *at, const float *w, size_t rows, size_t n, float *y);
+    /* passed = (1 - tanh(w)^2) * grad * slope. */
+    void (*bent_back)(const lk_bent *at, const float *w, const float *grad, size_t rows, size_t n, float *passed);
+    /* codes may be NULL; that of NaN is top + 1. */
+    void (*levels)(const lk_levels *at, const float *x, size_t rows, size_t n, float *y, int32_t *codes);
+    /* z = (x - low) * (1 / step); passed = 0 < z < top ? grad : 0; clipped[r] = sum of grad - passed;
+     * felt[r] = sum of grad * code - passed * z with `rounding`, else of (grad - passed) * code, times the sign of
+     * raw. */
+    void (*levels_back)(const lk_levels *at, const float *x, const float *grad, size_t rows, size_t n, float *passed,
+                        float *clipped, float *felt);
+    /* The same, with rounding, for passed = slope * (1 - tanh^2) * grad, tanh (to 4e-7) at steep * (z - middle of its cell); and
+     * soft[r] = sum of (soften * tanh - place * (z - middle) * (1 - tanh^2)) * grad inside of the range,
+     * times the step. */
+    void (*stairs_back)(const lk_levels *at, const lk_stairs *stairs, const float *x, const float *grad, size_t rows,
+                        size_t n, float *passed, float *clipped, float *felt, float *soft);
+    /* y[i] = table[codes[i]], rows of `width`; codes are rows of the table. */
+    void (*look_up)(const float *table, const int32_t *codes, size_t count, size_t width, float *y);
+    /* y[i] = table[codes[i]] . grad[i], the products of even and of odd places added up apart. */
+    void (*look_up_back)(const float *table, const int32_t *codes, const float *grad, size_t count, size_t width,
+                         float *y);
 } lk_kernels;
 
 /* Kernels of an instruction set ("serial", "avx2", "avx512vnni", "amx", "neon", "neondot"), or of the best one here when

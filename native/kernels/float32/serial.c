@@ -1,5 +1,5 @@
 /* The reference of the family: docs/spec/float32.md line by line, one element at a time. */
-#include "constants.h"
+#include "vectors/constants.h"
 #include "float32.h"
 
 #include <math.h>

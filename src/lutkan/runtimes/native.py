@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import os
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lutkan.artifact.program import Program
-from lutkan.errors import RuntimeUnavailableError
+from lutkan.numerics import compiled
+from lutkan.numerics.compiled import missing
 from lutkan.runtimes import memory
 from lutkan.runtimes.packing import pack_program, packed_bytes
 
@@ -20,25 +19,9 @@ __all__ = ["available_isas", "missing", "prepare"]
 F32 = NDArray[np.float32]
 
 
-def missing() -> str:
-    """Return what keeps the native runtime from working here, or an empty string."""
-    try:
-        _extension()
-    except ModuleNotFoundError:
-        return "the compiled kernels (a pure-Python install: get a C and C++ compiler and install lutkan again)"
-    except ImportError as error:
-        return f"the compiled kernels anew (those here do not load: {error})"
-    return ""
-
-
-def _extension() -> Any:
-    """Import the compiled module by name, so that nothing seems to import the package from below."""
-    return importlib.import_module("lutkan._native")
-
-
 def available_isas() -> list[str]:
     """Return the instruction sets that the native runtime can use here, best first."""
-    return list(_extension().available())
+    return list(compiled.extension().available())
 
 
 def prepare(program: Program) -> tuple[Callable[[F32, F32], int], int, str]:
@@ -60,13 +43,7 @@ def prepare(program: Program) -> tuple[Callable[[F32, F32], int], int, str]:
         LUTKAN_ISA names an instruction set that is unknown or not available here, or the tables take more memory than
         is free.
     """
-    extension = _extension()
-    wanted = os.environ.get("LUTKAN_ISA", "")
-    if wanted and wanted not in extension.available():
-        raise RuntimeUnavailableError(
-            f"LUTKAN_ISA={wanted!r} is not available here", ", ".join(extension.available()), "unset LUTKAN_ISA"
-        )
     ops: list[dict[str, Any]] = pack_program(program)
-    network = extension.Network(program.in_features, program.out_features, ops, wanted)
+    network = compiled.extension().Network(program.in_features, program.out_features, ops, compiled.wanted_isa())
     memory.require("a row's working memory in the native runtime", network.workspace)
     return network.run, packed_bytes(ops), network.isa

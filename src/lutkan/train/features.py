@@ -35,7 +35,7 @@ from lutkan.ir import (
 )
 from lutkan.numerics import bspline
 
-__all__ = ["ACTIVATIONS", "BasisFeatures", "GlueModule", "lookup"]
+__all__ = ["ACTIVATIONS", "BasisFeatures", "GlueModule", "sum_of_products"]
 
 
 def _zero(x: Tensor) -> Tensor:
@@ -139,29 +139,40 @@ class BasisFeatures(nn.Module):
 
     def table(self, points: Tensor, order: int) -> Tensor:
         """Evaluate the derivative of that order of functions that all inputs share at some points: [S] -> [S, C]."""
-        basis = self.basis
-        if isinstance(basis, NamedFunction) and basis.name == "silu" and order == 1:
-            s = torch.sigmoid(points)
-            return torch.addcmul(s, points * s, 1.0 - s).unsqueeze(-1)
-        if not isinstance(basis, BSpline) or self._repeated:
+        if not isinstance(self.basis, BSpline) or self._repeated:
             return self.derivative(points.unsqueeze(-1), order)[:, 0]
-        # Every function is a polynomial between two knots, and zero left and right of all.
-        knots, left, pieces = self._pieces_at(points, order)
-        span = torch.bucketize(points, knots, right=True)
-        offset = (points - left[span]).unsqueeze(-1)
-        powers = offset ** self._exponents[: pieces.shape[2]].to(offset.dtype)
-        return torch.bmm(pieces[span], powers.unsqueeze(-1)).squeeze(-1)
+        return self._from_pieces(points, (order,))[:, 0]
 
-    def _pieces_at(self, points: Tensor, order: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the knots, what lies left of each interval, and the derivative's polynomials, in the points' dtype."""
-        key = (points.dtype, points.device, order)
+    def tables(self, points: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Evaluate the functions, and their slopes where these cost next to nothing more: [S] -> two of [S, C]."""
+        if isinstance(self.basis, NamedFunction) and self.basis.name == "silu":
+            s, values = torch.sigmoid(points), F.silu(points)
+            return values.unsqueeze(-1), torch.addcmul(s, values, 1.0 - s).unsqueeze(-1)
+        if not isinstance(self.basis, BSpline) or self._repeated:
+            return self.table(points, 0), None
+        values, slopes = self._from_pieces(points, (0, 1)).unbind(1)
+        return values, slopes
+
+    def _from_pieces(self, points: Tensor, orders: tuple[int, ...]) -> Tensor:
+        """Evaluate derivatives of B-splines: every function is a polynomial between two knots, and zero beyond all."""
+        knots, left, pieces = self._pieces_at(points, orders)
+        span = torch.bucketize(points, knots, right=True)
+        offset = (points - left.index_select(0, span)).unsqueeze(-1)
+        powers = (offset ** self._exponents.to(offset.dtype)).unsqueeze(-1)
+        found = torch.bmm(pieces.index_select(0, span), powers)
+        return found.view(len(points), len(orders), self.size)
+
+    def _pieces_at(self, points: Tensor, orders: tuple[int, ...]) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the knots, what lies left of each interval, and the derivatives' polynomials, in the points' dtype."""
+        key = (points.dtype, points.device, orders)
         if key not in self._cast:
-            knots, pieces = self.knots[0], self.get_buffer("pieces")
-            factors = [math.perm(k, order) for k in range(order, pieces.shape[2])] or [0]
-            pieces = pieces[:, :, order:] if order < pieces.shape[2] else torch.zeros_like(pieces[:, :, :1])
-            pieces = pieces * torch.tensor(factors, dtype=pieces.dtype, device=pieces.device)
+            knots, given = self.knots[0], self.get_buffer("pieces")
+            pieces = torch.zeros(len(given), len(orders), *given.shape[1:], dtype=given.dtype, device=given.device)
+            for place, order in enumerate(orders):
+                for k in range(order, given.shape[2]):
+                    pieces[:, place, :, k - order] = given[:, :, k] * math.perm(k, order)
             left = torch.cat([knots[:1], knots])
-            self._cast[key] = knots.to(points.dtype), left.to(points.dtype), pieces.to(points.dtype)
+            self._cast[key] = knots.to(points.dtype), left.to(points.dtype), pieces.flatten(1, 2).to(points.dtype)
         return self._cast[key]
 
     def derivative(self, x: Tensor, order: int) -> Tensor:
@@ -252,10 +263,10 @@ class _Spline(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, None, None, None]:
         x, knots = ctx.saved_tensors
         slope = _Spline.apply(x, knots, ctx.degree, ctx.order + 1)
-        return _sum_of_products(grads[0], slope), None, None, None  # type: ignore[arg-type]
+        return sum_of_products(grads[0], slope), None, None, None  # type: ignore[arg-type]
 
 
-def _sum_of_products(a: Tensor, b: Tensor) -> Tensor:
+def sum_of_products(a: Tensor, b: Tensor) -> Tensor:
     """Sum `a * b` over the last axis; by a product with ones, which is quicker than a sum over few entries."""
     product = a * b
     if product.shape[-1] == 1:
@@ -316,60 +327,6 @@ def _recursive(x: Tensor, knots: Tensor, degree: int) -> Tensor:
         rising, falling = (at - knots[:, : -(p + 1)]) * rise, (knots[:, p + 1 :] - at) * fall
         values = (rising * values[..., :-1] + falling * values[..., 1:]) * alive
     return torch.where(torch.isnan(at), at, values)
-
-
-# Features that a gradient is computed for at a time.
-_BLOCK = 65536
-
-
-class _Lookup(torch.autograd.Function):
-    """Features of quantized inputs, from a table of all codes; the gradient is a second table."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, codes: Tensor, points: Tensor, features: BasisFeatures, order: int) -> Tensor:
-        ctx.save_for_backward(x, codes, points)
-        ctx.features, ctx.order = features, order
-        table = features.table(points, order)
-        if table.shape[1] == 1:
-            return table[:, 0].index_select(0, codes.reshape(-1)).reshape(*codes.shape, 1)
-        return F.embedding(codes, table)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, None, None, None, None]:
-        x, codes, points = ctx.saved_tensors
-        if torch.is_grad_enabled():  # a gradient of this gradient may be asked for
-            slope = _Lookup.apply(x, codes, points, ctx.features, ctx.order + 1)
-            return _sum_of_products(grads[0], slope), None, None, None, None  # type: ignore[arg-type]
-        table = ctx.features.table(points, ctx.order + 1)
-        if table.shape[1] == 1:
-            slope = table[:, 0].index_select(0, codes.reshape(-1)).reshape(x.shape)
-            return grads[0].squeeze(-1) * slope, None, None, None, None
-        found, ones = torch.empty_like(x), torch.ones(table.shape[1], dtype=x.dtype, device=x.device)
-        step = max(1, _BLOCK // max(1, x.shape[1] * len(ones)))
-        for start in range(0, len(x), step):  # blocks that stay in the cache
-            rows = slice(start, start + step)
-            found[rows] = F.embedding(codes[rows], table).mul_(grads[0][rows]) @ ones
-        return found, None, None, None, None
-
-
-def lookup(features: BasisFeatures, x: Tensor, codes: Tensor, points: Tensor) -> Tensor:
-    """Evaluate features that all inputs share at quantized inputs.
-
-    Parameters
-    ----------
-    features : BasisFeatures
-        With `features.shared`.
-    x : float [N, in]
-        The quantized inputs, `points[codes]`; gradients flow to them.
-    codes : int64 [N, in]
-    points : float [2^A]
-        The value of every code.
-
-    Returns
-    -------
-    float [N, in, C]
-    """
-    return _Lookup.apply(x, codes, points.detach(), features, 0)  # type: ignore[no-any-return]
 
 
 class GlueModule(nn.Module):

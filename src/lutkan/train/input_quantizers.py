@@ -45,7 +45,9 @@ class InputQuantizer(nn.Module):
         super().__init__()
         self.bits, self.symmetric = bits, symmetric
         self.top = (1 << bits) - 1
-        self.register_buffer("numbers", torch.arange(self.top + 1.0), persistent=False)
+        numbers = torch.arange(self.top + 2.0)
+        numbers[-1] = math.nan
+        self.register_buffer("numbers", numbers, persistent=False)
         self.register_buffer("ready", torch.tensor(False))
 
     def init_from(self, x: Tensor) -> None:
@@ -85,7 +87,7 @@ class InputQuantizer(nn.Module):
         raise TypeError(f"{type(self).__name__} does not define step")
 
     def quantize(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the numbers that the codes stand for, and the codes as floats, both shaped like x."""
+        """Return the numbers that the codes stand for, and the codes, int32; both shaped like x."""
         raise TypeError(f"{type(self).__name__} does not define quantize")
 
     def forward(self, x: Tensor) -> Tensor:
@@ -98,8 +100,9 @@ class InputQuantizer(nn.Module):
             return self.quantize(x)[1].to(torch.int64)
 
     def points(self) -> Tensor:
-        """Return what every code stands for, [2^bits]."""
-        return self.numbers * self.step.detach() + self.low.detach()
+        """Return what every code stands for, [2^bits + 1]: the one after the last is that of NaN."""
+        with torch.no_grad():
+            return self.numbers * self.step + self.low
 
 
 class UniformInput(InputQuantizer):
@@ -164,7 +167,7 @@ class LSQInput(InputQuantizer):
     def quantize(self, x: Tensor) -> tuple[Tensor, Tensor]:
         half = max((1 << (self.bits - 1)) - 1, 1)
         factor = 1.0 / math.sqrt(x[0].numel() * half)
-        return Levels.apply(x, self.low, self.step, self.top, True, factor)  # type: ignore[return-value]
+        return Levels.apply(x, self.low, self._step, self.top, True, factor)  # type: ignore[return-value]
 
 
 class LSQPlusInput(InputQuantizer):
@@ -193,7 +196,7 @@ class LSQPlusInput(InputQuantizer):
 
     def quantize(self, x: Tensor) -> tuple[Tensor, Tensor]:
         factor = 1.0 / math.sqrt(x[0].numel() * max((1 << (self.bits - 1)) - 1, 1))
-        return Levels.apply(x, self.low, self.step, self.top, True, factor)  # type: ignore[return-value]
+        return Levels.apply(x, self.low, self._step, self.top, True, factor)  # type: ignore[return-value]
 
 
 class PACTInput(InputQuantizer):
@@ -284,4 +287,4 @@ class DSQInput(InputQuantizer):
         return ((high - self.low) / self.top).clamp_min(TINY)
 
     def quantize(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        return Stairs.apply(x, self.low, self.step, self.alpha.clamp(0.05, 0.495), float(self.top))  # type: ignore
+        return Stairs.apply(x, self.low, None, self.step, self.alpha, float(self.top), True)  # type: ignore

@@ -19,7 +19,8 @@ from torch.nn import functional as F
 from lutkan.errors import InputError, SpecError
 from lutkan.ir import Branch, EdgeBank, KANLayer
 from lutkan.tables.spec import BranchSpec, CodeSpec
-from lutkan.train.features import BasisFeatures, GlueModule, lookup
+from lutkan.train.features import BasisFeatures, GlueModule
+from lutkan.train.look_up import look_up
 from lutkan.train.quantizers import InputQuantizer, WeightQuantizer, input_quantizer, weight_quantizer
 
 __all__ = ["QuantKANLayer", "branch_names", "float_mode", "kan_layers"]
@@ -199,28 +200,32 @@ class QuantKANLayer(nn.Module):
         dict of float [N, in * C]
             By branch, input-major.
         """
+        result = {}
+        for name, at, codes, points in self._at_bases(x):
+            basis = self.bases[name]
+            assert isinstance(basis, BasisFeatures)
+            values = basis(at) if codes is None else look_up(basis, at, codes, points)
+            result[name] = values.flatten(1)
+        return result
+
+    def _at_bases(self, x: Tensor) -> Iterator[tuple[str, Tensor, Tensor | None, Tensor]]:
+        """Yield the branches: what their bases see, and where a table can serve, its codes and what those stand for."""
         codes = None
         if self.quantizing:
             x, codes = self._quantized(self.input_quantizer, x)
-        result = {}
+        points = self.input_quantizer.points() if codes is not None else x
         for name in self.names:
-            basis = self.bases[name]
-            assert isinstance(basis, BasisFeatures)
-            steps = self.pre[name]
-            assert isinstance(steps, nn.ModuleList)
-            at, known, quantizer = x, codes, self.input_quantizer
+            basis, steps = self.bases[name], self.pre[name]
+            assert isinstance(basis, BasisFeatures) and isinstance(steps, nn.ModuleList)
+            at, known, meant = x, codes, points
             if len(steps):
                 at, known = self._before_basis(name, x), None
                 if self.quantizing and name in self.branch_quantizers:
                     quantizer = self.branch_quantizers[name]
                     assert isinstance(quantizer, InputQuantizer)
                     at, known = self._quantized(quantizer, at)
-            if known is not None and basis.shared:
-                values = lookup(basis, at, known.to(torch.int32), quantizer.points())
-            else:
-                values = basis(at)
-            result[name] = values.flatten(1)
-        return result
+                    meant = quantizer.points()
+            yield name, at, known if basis.shared else None, meant
 
     def _quantized(self, quantizer: InputQuantizer, x: Tensor) -> tuple[Tensor, Tensor]:
         if not quantizer.ready:
@@ -259,6 +264,8 @@ class QuantKANLayer(nn.Module):
         assert isinstance(quantizer, WeightQuantizer)
         if not quantizer.ready:
             raise _not_calibrated(self.name)
+        if quantizer.rows == len(weight):
+            return quantizer(weight)
         return quantizer(weight.view(quantizer.rows, -1)).view(weight.shape)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -7,9 +7,8 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
-from lutkan.train.fake_quantize import TINY, Stairs, Stepped, blocks, intervals
+from lutkan.train.fake_quantize import TINY, Bent, Stairs, Steps, intervals
 from lutkan.train.ranges import row_range
 
 __all__ = [
@@ -124,7 +123,7 @@ class UniformWeight(WeightQuantizer):
             self.ready.fill_(True)
 
     def forward(self, w: Tensor) -> Tensor:
-        return Stepped.apply(w, self.step, *self._ends(), 1.0)  # type: ignore[no-any-return]
+        return Steps.apply(w, self.step, *self._ends(), 1.0)  # type: ignore[no-any-return]
 
     def _ends(self) -> tuple[Any, Any]:
         """Return the lowest and the highest code: numbers where all rows have the same."""
@@ -158,7 +157,7 @@ class LSQWeight(UniformWeight):
     def forward(self, w: Tensor) -> Tensor:
         top = max(float((1 << (self.bits - 1)) - 1), 1.0)
         factor = 1.0 / math.sqrt(w.shape[1] * top)
-        return Stepped.apply(w, self.step, *self._ends(), factor)  # type: ignore[no-any-return]
+        return Steps.apply(w, self.step, *self._ends(), factor)  # type: ignore[no-any-return]
 
 
 class LSQPlusWeight(LSQWeight):
@@ -193,37 +192,12 @@ class DoReFaWeight(WeightQuantizer):
         with torch.no_grad():
             torch.maximum(w.amax(dim=1, keepdim=True), -w.amin(dim=1, keepdim=True), out=self.largest)
             self.largest.clamp_min_(TINY)
-        return _TanhLevels.apply(w, self.largest, float(intervals(self.bits)))  # type: ignore[no-any-return]
+        return Bent.apply(w, self.largest, float(intervals(self.bits)))  # type: ignore[no-any-return]
 
     @property
     def scale(self) -> Tensor:
         levels = intervals(self.bits)
         return self.largest / float(levels if levels % 2 else levels // 2)
-
-
-class _TanhLevels(torch.autograd.Function):
-    """`m (2 round(n (tanh(w) / (2 tanh m) + 1/2)) / n - 1)` with `m` the largest |w| of a row; straight-through."""
-
-    @staticmethod
-    def forward(ctx: Any, w: Tensor, largest: Tensor, levels: float) -> Tensor:
-        bend = torch.tanh(largest)
-        found = torch.empty_like(w)
-        for rows in blocks(w):
-            block = torch.tanh(w[rows], out=found[rows]).mul_(levels / (2.0 * bend[rows]))
-            block.add_(0.5 * levels + 0.5).floor_().clamp_(0, levels)
-            block.mul_(2.0 / levels).sub_(1.0).mul_(largest[rows])
-        ctx.save_for_backward(w, largest / bend)
-        return found
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, *grads: Tensor) -> Any:  # type: ignore[override]
-        w, factor = ctx.saved_tensors
-        slope = torch.empty_like(w)
-        for rows in blocks(w):
-            block = torch.tanh(w[rows], out=slope[rows])
-            block.mul_(block).sub_(1.0).mul_(grads[0][rows]).mul_(-factor[rows])
-        return slope, None, None
 
 
 class QILWeight(WeightQuantizer):
@@ -294,8 +268,7 @@ class DSQWeight(WeightQuantizer):
             self.step.copy_((torch.maximum(most, -least) / 127.0).clamp_min(TINY))
 
     def forward(self, w: Tensor) -> Tensor:
-        step = self.step.abs().clamp_min(TINY)
-        return Stairs.apply(w, -self.zero * step, step, self.alpha.clamp(0.05, 0.495), self.levels)[0]  # type: ignore
+        return Stairs.apply(w, None, self.zero, self.step, self.alpha, self.levels, False)[0]  # type: ignore
 
     @property
     def scale(self) -> Tensor:

@@ -57,6 +57,7 @@ import hashlib, sys
 sys.path[:0] = sys.argv[2:]
 import numpy as np
 from conformance.random_programs import draw, rows_for
+from lutkan.numerics import compiled
 from lutkan.runtimes import native, packing, reference
 
 digest = hashlib.sha256()
@@ -68,7 +69,7 @@ for isa in isas:
         if isa == "reference":
             y = reference.run(program, x)
         else:
-            network = native._extension().Network(
+            network = compiled.extension().Network(
                 program.in_features, program.out_features, packing.pack_program(program), isa
             )
             y = np.empty((70, program.out_features), np.float32)

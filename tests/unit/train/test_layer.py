@@ -26,8 +26,9 @@ from lutkan.ir import (  # noqa: E402
 )
 from lutkan.numerics import functions  # noqa: E402
 from lutkan.tables import BranchSpec, CodeSpec  # noqa: E402
-from lutkan.train.features import ACTIVATIONS, BasisFeatures, lookup  # noqa: E402
+from lutkan.train.features import ACTIVATIONS, BasisFeatures  # noqa: E402
 from lutkan.train.layer import QuantKANLayer, branch_names, float_mode, kan_layers  # noqa: E402
+from lutkan.train.look_up import look_up  # noqa: E402
 
 N_IN, N_OUT = 4, 3
 RNG = np.random.default_rng(11)
@@ -111,7 +112,7 @@ def test_looked_up_features_and_gradients_are_the_computed_ones(name):
     grads, values, seconds = [], [], []
     for how in ("computed", "looked up"):
         x = points[codes].clone().requires_grad_(True)
-        found = features(x) if how == "computed" else lookup(features, x, codes, points)
+        found = features(x) if how == "computed" else look_up(features, x, codes, points)
         (grad,) = torch.autograd.grad((found * given).sum(), x, create_graph=True)
         seconds.append(torch.autograd.grad((grad**2).sum(), x)[0])
         grads.append(grad.detach())

@@ -1,0 +1,163 @@
+"""The functions of `lutkan.train.portable` in C: float32 on a processor, every matrix read once.
+
+Forward results are the same bits, sums over rows differ in their last places. `LUTKAN_ISA` chooses the instruction
+set, which changes no bit.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lutkan.numerics import compiled
+from lutkan.train.portable import stair_constants
+
+__all__ = [
+    "available",
+    "bent",
+    "bent_back",
+    "levels",
+    "levels_back",
+    "look_up",
+    "look_up_back",
+    "stairs_back",
+    "steps",
+    "steps_back",
+]
+
+
+@cache
+def available() -> bool:
+    """Tell whether the compiled kernels are installed."""
+    return not compiled.missing()
+
+
+@cache
+def _kernels() -> Any:
+    return compiled.extension().Training(compiled.wanted_isa())
+
+
+@cache
+def _number(value: float) -> Tensor:
+    return torch.tensor([value], dtype=torch.float32)
+
+
+def steps(w: Tensor, raw: Tensor, low: Any, high: Any) -> Tensor:
+    """Return `step * clip(round(w / step), low, high)`."""
+    (rows, n), w, raw = w.shape, _dense(w), _sized(raw, len(w))
+    low, high, stride = _ends(low, high, rows)
+    found = torch.empty(rows, n)
+    _kernels().steps(rows, n, stride, w.data_ptr(), raw.data_ptr(), low.data_ptr(), high.data_ptr(), found.data_ptr())
+    return found
+
+
+def steps_back(
+    w: Tensor, grad: Tensor, raw: Tensor, low: Any, high: Any, *, factor: float, felt: bool
+) -> tuple[Tensor, Tensor | None]:
+    """Return the gradient inside the range, and that of `raw`, times `factor`."""
+    (rows, n), w, grad, raw = w.shape, _dense(w), _like(grad, w), _sized(raw, len(w))
+    low, high, stride = _ends(low, high, rows)
+    passed, sums = torch.empty(rows, n), torch.empty_like(raw) if felt else None
+    read = w.data_ptr(), grad.data_ptr(), raw.data_ptr(), low.data_ptr(), high.data_ptr()
+    _kernels().steps_back(rows, n, stride, *read, factor, passed.data_ptr(), 0 if sums is None else sums.data_ptr())
+    return passed, sums
+
+
+def bent(w: Tensor, largest: Tensor, count: float) -> Tensor:
+    """Return the levels of DoReFa."""
+    (rows, n), w, largest = w.shape, _dense(w), _sized(largest, len(w))
+    spread, found = count / (2.0 * torch.tanh(largest)), torch.empty(rows, n)
+    _kernels().bent(rows, n, w.data_ptr(), spread.data_ptr(), largest.data_ptr(), count, found.data_ptr())
+    return found
+
+
+def bent_back(w: Tensor, grad: Tensor, largest: Tensor) -> Tensor:
+    """Return the gradient times the slope of the bend."""
+    (rows, n), w, grad, largest = w.shape, _dense(w), _like(grad, w), _sized(largest, len(w))
+    slope, passed = largest / torch.tanh(largest), torch.empty(rows, n)
+    _kernels().bent_back(rows, n, w.data_ptr(), grad.data_ptr(), slope.data_ptr(), passed.data_ptr())
+    return passed
+
+
+def levels(x: Tensor, low: Tensor, raw: Tensor, top: float, *, coded: bool) -> tuple[Tensor, Tensor | None]:
+    """Return what the codes stand for, and the codes."""
+    (rows, n), x = x.shape, _dense(x)
+    low, raw, stride = _shared(low, raw, rows)
+    found, codes = torch.empty(rows, n), torch.empty(rows, n, dtype=torch.int32) if coded else None
+    read = x.data_ptr(), low.data_ptr(), raw.data_ptr()
+    _kernels().levels(rows, n, stride, *read, top, found.data_ptr(), 0 if codes is None else codes.data_ptr())
+    return found, codes
+
+
+def levels_back(
+    x: Tensor, grad: Tensor, low: Tensor, raw: Tensor, top: float, *, rounding: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the gradient inside the range, and those of low and `raw`."""
+    (rows, n), x, grad = x.shape, _dense(x), _like(grad, x)
+    low, raw, stride = _shared(low, raw, rows)
+    passed, clipped, felt = torch.empty(rows, n), torch.zeros_like(raw), torch.zeros_like(raw)
+    read = x.data_ptr(), grad.data_ptr(), low.data_ptr(), raw.data_ptr()
+    written = passed.data_ptr(), clipped.data_ptr(), felt.data_ptr()
+    _kernels().levels_back(rows, n, stride, *read, top, rounding, *written)
+    return passed, clipped, felt
+
+
+def stairs_back(
+    x: Tensor, grad: Tensor, low: Tensor, raw: Tensor, top: float, alpha: float
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return the gradient to x along the staircase, those of low and `raw`, and what there is of alpha's."""
+    (rows, n), x, grad = x.shape, _dense(x), _like(grad, x)
+    low, raw, stride = _shared(low, raw, rows)
+    passed = torch.empty(rows, n)
+    clipped, felt, soft = torch.zeros_like(raw), torch.zeros_like(raw), torch.zeros_like(raw)
+    read = x.data_ptr(), grad.data_ptr(), low.data_ptr(), raw.data_ptr()
+    written = passed.data_ptr(), clipped.data_ptr(), felt.data_ptr(), soft.data_ptr()
+    _kernels().stairs_back(rows, n, stride, *read, top, *stair_constants(alpha), *written)
+    return passed, clipped, felt, soft
+
+
+def look_up(table: Tensor, codes: Tensor) -> Tensor:
+    """Return the rows of a table [codes, C] at integer codes [N, in]: [N, in, C]."""
+    table, codes = _dense(table), _dense(codes)
+    found = torch.empty(*codes.shape, table.shape[1])
+    _kernels().look_up(*table.shape, codes.numel(), table.data_ptr(), codes.data_ptr(), found.data_ptr())
+    return found
+
+
+def look_up_back(table: Tensor, codes: Tensor, grad: Tensor) -> Tensor:
+    """Return the products of gradients [N, in, C] with the rows of a table at codes, summed: [N, in]."""
+    table, codes, grad = _dense(table), _dense(codes), _sized(grad, codes.numel() * table.shape[1])
+    found = torch.empty(codes.shape)
+    read = table.data_ptr(), codes.data_ptr(), grad.data_ptr()
+    _kernels().look_up_back(*table.shape, codes.numel(), *read, found.data_ptr())
+    return found
+
+
+def _dense(tensor: Tensor) -> Tensor:
+    return tensor if tensor.is_contiguous() else tensor.contiguous()
+
+
+def _sized(tensor: Tensor, count: int) -> Tensor:
+    """Return a tensor as the kernels read it; they check no sizes."""
+    if tensor.numel() != count:
+        raise ValueError(f"a tensor of shape {tuple(tensor.shape)} where {count} numbers are read")
+    return _dense(tensor)
+
+
+def _like(tensor: Tensor, other: Tensor) -> Tensor:
+    return _sized(tensor, other.numel())
+
+
+def _ends(low: Any, high: Any, rows: int) -> tuple[Tensor, Tensor, int]:
+    """Return the lowest and the highest codes, and how far apart those of two rows lie."""
+    if not isinstance(low, Tensor):
+        return _number(low), _number(high), 0
+    return _sized(low, rows), _sized(high, rows), 1
+
+
+def _shared(low: Tensor, raw: Tensor, rows: int) -> tuple[Tensor, Tensor, int]:
+    count = rows if raw.ndim else 1
+    return _sized(low, count), _sized(raw, count), int(raw.ndim > 0)
