@@ -59,11 +59,12 @@ def _qat_speed() -> str:
             "# Speed of training with few bits",
             "<!-- Written by benchmarks/pages.py from benchmarks/results/qat_speed.json; do not edit this page. -->",
             f"Forward and backward pass of a {widths} network, one thread, arms in turns; with AdamW, the optimizer's "
-            f"step too. Asked: {results['asked']:g} times as fast as efficient-kan's own float layers. With 64 rows a "
-            "batch, what a batch costs whatever its rows (quantizing 452,000 weights, forward and back) is "
-            "half of the time of LSQ+, and DSQ's staircase is more; with more rows to a batch that matters less.",
+            f"step too. Asked: {results['asked']:g} times as fast as efficient-kan's own float layers, forward and "
+            "backward. With 64 rows a batch, what a batch costs whatever its rows counts most: 452,000 weights are "
+            "quantized forward and back, which takes a power for every weight with QIL and a tanh with DSQ, PACT and "
+            "DoReFa.",
             markdown_table(rows),
-            f"Made by `python benchmarks/qat_speed.py --rounds 9` on {results['machine']['cpu']}.\n",
+            f"Made by `python benchmarks/qat_speed.py --rounds 21` on {results['machine']['cpu']}.\n",
         )
     )
 

@@ -41,7 +41,8 @@
         .locate = lk_locate_##isa, .codes = lk_codes_##isa, .outside = lk_outside_##isa, .spread8 = spread, .encode_dense = bytes,              \
         .dense8 = dense, .basis16 = lk_basis16_##isa, .finish8 = lk_finish8_##narrow,             \
         .finish16 = lk_finish16_##isa, .steps = lk_steps_##isa, .steps_back = lk_steps_back_##isa,                   \
-        .bent = lk_bent_##isa, .bent_back = lk_bent_back_##isa, .levels = lk_levels_##isa,                           \
+        .bent = lk_bent_##isa, .bent_back = lk_bent_back_##isa, .interval = lk_interval_##isa,                       \
+        .interval_back = lk_interval_back_##isa, .levels = lk_levels_##isa,                                          \
         .levels_back = lk_levels_back_##isa, .stairs_back = lk_stairs_back_##isa, .look_up = lk_look_up_serial,      \
         .look_up_back = lk_look_up_back_serial                                                                       \
     }

@@ -50,6 +50,21 @@ class Training {
         kernels_->bent_back(&at, floats(w), floats(grad), rows, n, floats(passed));
     }
 
+    void interval(size_t rows, size_t n, Address w, Address centre, Address width, Address gamma, float levels,
+                  Address y) const {
+        const lk_interval at = {floats(centre), floats(width), floats(gamma), levels};
+        nb::gil_scoped_release release;
+        kernels_->interval(&at, floats(w), rows, n, floats(y));
+    }
+
+    void interval_back(size_t rows, size_t n, Address w, Address grad, Address centre, Address width, Address gamma,
+                       float levels, Address passed, Address d_centre, Address d_width, Address d_gamma) const {
+        const lk_interval at = {floats(centre), floats(width), floats(gamma), levels};
+        nb::gil_scoped_release release;
+        kernels_->interval_back(&at, floats(w), floats(grad), rows, n, floats(passed), floats(d_centre),
+                                floats(d_width), floats(d_gamma));
+    }
+
     void levels(size_t rows, size_t n, size_t stride, Address x, Address low, Address raw, float top, Address y,
                 Address codes) const {
         const lk_levels at = {floats(low), floats(raw), stride, top, 0};
@@ -109,6 +124,8 @@ void bind_training(nb::module_ &m) {
         .def("steps_back", &Training::steps_back)
         .def("bent", &Training::bent)
         .def("bent_back", &Training::bent_back)
+        .def("interval", &Training::interval)
+        .def("interval_back", &Training::interval_back)
         .def("levels", &Training::levels)
         .def("levels_back", &Training::levels_back)
         .def("stairs_back", &Training::stairs_back)

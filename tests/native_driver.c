@@ -185,6 +185,12 @@ static int64_t call(const lk_kernels *k, const char *name, const argument *a) {
     } else if (IS(bent_back)) {
         const lk_bent at = {NULL, NULL, F(0), 0.0f};
         k->bent_back(&at, F(1), F(2), N(3), N(4), F(5));
+    } else if (IS(interval)) {
+        const lk_interval at = {F(0), F(1), F(2), a[3].number};
+        k->interval(&at, F(4), N(5), N(6), F(7));
+    } else if (IS(interval_back)) {
+        const lk_interval at = {F(0), F(1), F(2), a[3].number};
+        k->interval_back(&at, F(4), F(5), N(6), N(7), F(8), F(9), F(10), F(11));
     } else if (IS(levels)) {
         const lk_levels at = levels_of(a);
         k->levels(&at, F(5), N(6), N(7), F(8), I32(9));

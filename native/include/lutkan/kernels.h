@@ -74,6 +74,15 @@ typedef struct lk_bent {
     float levels;         /* at most 2^16 */
 } lk_bent;
 
+/* Magnitudes within an interval, bent and put on levels: y = sign(w) * round(levels * t^gamma) / levels * (centre + width),
+ * t = clip((|w| - centre) / (2 width) + 1/2, 0, 1); widths are magnitudes, and at least LK_LEAST_STEP, as
+ * their sums with centres are. Power: t * 2^((gamma - 1) * log2 max(t, LK_LEAST_STEP)), to
+ * 1e-6. */
+typedef struct lk_interval {
+    const float *centre, *width, *gamma; /* [rows] */
+    float levels;                        /* at most 2^16 */
+} lk_interval;
+
 /* Even levels over a range: y = low + step * code, code = clip(floor((x - low) * (1 / step) + 1/2), 0, top). */
 typedef struct lk_levels {
     const float *low, *raw; /* [rows], or one for all */
@@ -180,6 +189,10 @@ typedef struct lk_kernels {
     void (*bent)(const lk_bent *at, const float *w, size_t rows, size_t n, float *y);
     /* passed = (1 - tanh(w)^2) * grad * slope. */
     void (*bent_back)(const lk_bent *at, const float *w, const float *grad, size_t rows, size_t n, float *passed);
+    void (*interval)(const lk_interval *at, const float *w, size_t rows, size_t n, float *y);
+    /* Gradients along the power, as if nothing was rounded: passed to w, those of centres, widths and gammas [rows]. */
+    void (*interval_back)(const lk_interval *at, const float *w, const float *grad, size_t rows, size_t n, float *passed,
+                          float *centre, float *width, float *gamma);
     /* codes may be NULL; that of NaN is top + 1. */
     void (*levels)(const lk_levels *at, const float *x, size_t rows, size_t n, float *y, int32_t *codes);
     /* z = (x - low) * (1 / step); passed = 0 < z < top ? grad : 0; clipped[r] = sum of grad - passed;
@@ -194,7 +207,7 @@ typedef struct lk_kernels {
                         size_t n, float *passed, float *clipped, float *felt, float *soft);
     /* y[i] = table[codes[i]], rows of `width`; codes are rows of the table. */
     void (*look_up)(const float *table, const int32_t *codes, size_t count, size_t width, float *y);
-    /* y[i] = table[codes[i]] . grad[i], the products of even and of odd places added up apart. */
+    /* y[i] = table[codes[i]] . grad[i], place c in lane c mod 8, then halves added. */
     void (*look_up_back)(const float *table, const int32_t *codes, const float *grad, size_t count, size_t width,
                          float *y);
 } lk_kernels;

@@ -1,17 +1,7 @@
 /* The reference of the family: one element at a time, every float operation rounded by itself. */
 #include "training.h"
 
-#include "float32/float32.h"
-#include "vectors/constants.h"
-
-#include <string.h>
-
-/* Sixteen running sums, element i in lane i mod 16; then halves are added until one is left. */
-static float tree(float lane[LANES]) {
-    for (int width = LANES / 2; width > 0; width /= 2)
-        for (int l = 0; l < width; ++l) lane[l] = lane[l] + lane[l + width];
-    return lane[0];
-}
+#include "vectors/serial.h"
 
 static float between(float low, float x, float high) {
     x = x < low ? low : x;
@@ -23,12 +13,6 @@ static float nearest_even(float x) { return (x + ROUNDER) - ROUNDER; }
 static float downwards(float x) {
     const float nearest = nearest_even(x);
     return x < nearest ? nearest - 1.0f : nearest;
-}
-
-static float tangent(float x) {
-    float y;
-    lk_activate_serial(LK_TANH, &x, &y, 1);
-    return y;
 }
 
 /* tanh as the sixth of its continued fractions, x / (1 + x^2 / (3 + x^2 / (5 + ...))): within 4e-7 up to 1.84, which is
@@ -82,6 +66,83 @@ void lk_bent_back_serial(const lk_bent *at, const float *w, const float *grad, s
             const float bent = tangent(w[i]);
             passed[i] = ((1.0f - bent * bent) * grad[i]) * at->slope[r];
         }
+}
+
+/* log2 of x from 1e-12 to 1: x = 2^k m with m near 1. */
+static float binary_logarithm(float x) {
+    static const float terms[7] = LOG2_TERMS;
+    float m = from_bits((bits(x) & 0x007fffffu) | 0x3f800000u);
+    float k = from_bits((bits(x) >> 23) | 0x4b000000u) - 8388735.0f; /* 2^23 + 127 */
+    const int upper = SQUARE_ROOT_2 < m;
+    k = upper ? k + 1.0f : k;
+    m = upper ? m * 0.5f : m;
+    const float f = m - 1.0f;
+    float h = terms[6];
+    for (int i = 5; i >= 0; --i) h = h * f + terms[i];
+    return k + f * h;
+}
+
+/* 2^t for t from -126 to 126. */
+static float binary_power(float t) {
+    static const float terms[5] = EXP2_TERMS;
+    const float m = t + ROUNDER, r = t - (m - ROUNDER);
+    float h = terms[4];
+    for (int i = 3; i >= 0; --i) h = h * r + terms[i];
+    return from_bits(bits(1.0f + r * h) + (bits(m) << 23));
+}
+
+/* What a weight is within its interval: see lk_interval. */
+typedef struct part {
+    float sign, log, power, bent, place;
+} part;
+
+static part part_of(float w, float centre, float half, float gamma) {
+    part p;
+    const float size = fabsf(w);
+    p.sign = w > 0.0f ? 1.0f : w < 0.0f ? -1.0f : 0.0f;
+    p.place = (size - centre) * half + 0.5f;
+    const float share = between(0.0f, p.place, 1.0f);
+    p.log = binary_logarithm(share < LK_LEAST_STEP ? LK_LEAST_STEP : share);
+    p.power = binary_power(between(-126.0f, (gamma - 1.0f) * p.log, 126.0f));
+    p.bent = share * p.power;
+    return p;
+}
+
+void lk_interval_serial(const lk_interval *at, const float *w, size_t rows, size_t n, float *y) {
+    const float inverse = 1.0f / at->levels;
+    for (size_t r = 0; r < rows; ++r) {
+        const float width = lk_step_of(at->width[r]), half = 0.5f / width, sum = at->centre[r] + width;
+        const float reach = sum < LK_LEAST_STEP ? LK_LEAST_STEP : sum;
+        for (size_t i = r * n; i < (r + 1) * n; ++i) {
+            const part p = part_of(w[i], at->centre[r], half, at->gamma[r]);
+            y[i] = p.sign * ((nearest_even(p.bent * at->levels) * inverse) * reach);
+        }
+    }
+}
+
+void lk_interval_back_serial(const lk_interval *at, const float *w, const float *grad, size_t rows, size_t n,
+                             float *passed, float *centre, float *width, float *gamma) {
+    const float inverse = 1.0f / at->levels;
+    for (size_t r = 0; r < rows; ++r) {
+        const float size = lk_step_of(at->width[r]), half = 0.5f / size, sum = at->centre[r] + size;
+        const float reach = sum < LK_LEAST_STEP ? LK_LEAST_STEP : sum, live = sum < LK_LEAST_STEP ? 0.0f : 1.0f;
+        float slopes[LANES] = {0}, reaches[LANES] = {0}, places[LANES] = {0}, bends[LANES] = {0};
+        for (size_t i = 0; i < n; ++i) {
+            const size_t k = r * n + i, l = i % LANES;
+            const part p = part_of(w[k], at->centre[r], half, at->gamma[r]);
+            const float given = grad[k] * p.sign, onto = given * reach;
+            const float slope = 0.0f < p.place && p.place <= 1.0f ? onto * (at->gamma[r] * p.power) : 0.0f;
+            passed[k] = (slope * half) * p.sign;
+            slopes[l] = slopes[l] + slope;
+            places[l] = places[l] + slope * (p.place - 0.5f);
+            reaches[l] = reaches[l] + given * (nearest_even(p.bent * at->levels) * inverse);
+            bends[l] = bends[l] + (onto * p.bent) * p.log;
+        }
+        const float whole = tree(reaches) * live;
+        centre[r] = whole - tree(slopes) * half;
+        width[r] = (whole - tree(places) / size) * lk_sign_of(at->width[r]);
+        gamma[r] = tree(bends) * LOG_2;
+    }
 }
 
 /* What NaN has for a code: the one after the last. */
@@ -150,16 +211,21 @@ void lk_stairs_back_serial(const lk_levels *at, const lk_stairs *stairs, const f
     }
 }
 
-/* The products of an input in two chains, of even and of odd places: one chain would wait for its own sums. */
+/* Eight running sums, place c in lane c mod 8; then halves are added until one is left. */
 static inline float dot(const float *a, const float *b, size_t n) {
-    float even = 0.0f, odd = 0.0f;
-    size_t c = 0;
-    for (; c + 2 <= n; c += 2) {
-        even = even + a[c] * b[c];
-        odd = odd + a[c + 1] * b[c + 1];
-    }
-    if (c < n) even = even + a[c] * b[c];
-    return even + odd;
+    float lane[8] = {0};
+    for (size_t c = 0; c < n; ++c) lane[c % 8] = lane[c % 8] + a[c] * b[c];
+    for (size_t l = 0; l < 4; ++l) lane[l] = lane[l] + lane[l + 4];
+    return (lane[0] + lane[2]) + (lane[1] + lane[3]);
+}
+
+/* The same for eight places, whose lanes are two vectors that every compiler and target here has. */
+typedef float four __attribute__((vector_size(16), aligned(4), may_alias));
+
+static inline float dot8(const float *a, const float *b) {
+    const four zero = {0}, *x = (const four *)(const void *)a, *y = (const four *)(const void *)b;
+    const four sum = (zero + x[0] * y[0]) + (zero + x[1] * y[1]);
+    return (sum[0] + sum[2]) + (sum[1] + sum[3]);
 }
 
 static inline void copies(const float *table, const int32_t *codes, size_t count, size_t width, float *y) {
@@ -184,7 +250,9 @@ void lk_look_up_back_serial(const float *table, const int32_t *codes, const floa
                             float *y) {
     switch (width) {
     case 1: dots(table, codes, grad, count, 1, y); break;
-    case 8: dots(table, codes, grad, count, 8, y); break;
+    case 8:
+        for (size_t i = 0; i < count; ++i) y[i] = dot8(table + 8 * (size_t)codes[i], grad + 8 * i);
+        break;
     default: dots(table, codes, grad, count, width, y);
     }
 }

@@ -95,9 +95,14 @@ void ISA(steps_back)(const lk_steps *at, const float *w, const float *grad, size
     }
 }
 
+/* Weights are small as a rule: then the near half of the function is all of it. */
+INLINE vec tangent_of_small(vec x) {
+    return many(vle(vset(TANH_SPLIT), magnitude(x))) ? tangent(x) : tangent_near(x);
+}
+
 INLINE void bend_at(const lk_bent *b, vec spread, vec largest, const float *w, float *y, place at) {
     const vec top = vset(b->levels), middle = vset(0.5f * b->levels + 0.5f), width = vset(2.0f / b->levels);
-    const vec level = downwards(between(vset(0.0f), vadd(vmul(tangent(get(w, at)), spread), middle), top));
+    const vec level = downwards(between(vset(0.0f), vadd(vmul(tangent_of_small(get(w, at)), spread), middle), top));
     put(y, vmul(vsub(vmul(level, width), vset(1.0f)), largest), at);
 }
 
@@ -110,7 +115,7 @@ void ISA(bent)(const lk_bent *at, const float *w, size_t rows, size_t n, float *
 }
 
 INLINE void bend_back_at(vec slope, const float *w, const float *grad, float *passed, place at) {
-    const vec bent = tangent(get(w, at));
+    const vec bent = tangent_of_small(get(w, at));
     put(passed, vmul(vmul(vsub(vset(1.0f), vmul(bent, bent)), get(grad, at)), slope), at);
 }
 
@@ -119,6 +124,105 @@ void ISA(bent_back)(const lk_bent *at, const float *w, const float *grad, size_t
         const vec slope = vset(at->slope[r]);
 #define BEND_BACK(place, part) bend_back_at(slope, w, grad, passed, place)
         EVERY(BEND_BACK);
+    }
+}
+
+/* See serial.c. */
+INLINE vec binary_logarithm(vec x) {
+    static const float terms[7] = LOG2_TERMS;
+    vec m = vfrom(wor(wand(vbits(x), wset(0x007fffffu)), wset(0x3f800000u)));
+    vec k = vsub(vfrom(wor(wright(vbits(x), 23), wset(0x4b000000u))), vset(8388735.0f));
+    const mask upper = vlt(vset(SQUARE_ROOT_2), m);
+    k = vselect(upper, vadd(k, vset(1.0f)), k);
+    m = vselect(upper, vmul(m, vset(0.5f)), m);
+    const vec f = vsub(m, vset(1.0f));
+    vec h = vset(terms[6]);
+#pragma GCC unroll 6
+    for (int i = 5; i >= 0; --i) h = step(h, f, terms[i]);
+    return vadd(k, vmul(f, h));
+}
+
+INLINE vec binary_power(vec t) {
+    static const float terms[5] = EXP2_TERMS;
+    const vec m = vadd(t, vset(ROUNDER)), r = vsub(t, vsub(m, vset(ROUNDER)));
+    vec h = vset(terms[4]);
+#pragma GCC unroll 4
+    for (int i = 3; i >= 0; --i) h = step(h, r, terms[i]);
+    return vfrom(wadd(vbits(vadd(vset(1.0f), vmul(r, h))), wshift(vbits(m), 23)));
+}
+
+typedef struct interval {
+    vec centre, half, gamma, bend, reach, levels, inverse;
+} interval;
+
+typedef struct part {
+    vec sign, log, power, bent, place;
+} part;
+
+INLINE interval interval_of(const lk_interval *at, size_t r) {
+    const float width = lk_step_of(at->width[r]), sum = at->centre[r] + width;
+    return (interval){vset(at->centre[r]), vset(0.5f / width), vset(at->gamma[r]), vset(at->gamma[r] - 1.0f),
+                      vset(sum < LK_LEAST_STEP ? LK_LEAST_STEP : sum), vset(at->levels), vset(1.0f / at->levels)};
+}
+
+INLINE part part_of(interval s, vec w) {
+    const vec zero = vset(0.0f), one = vset(1.0f);
+    part p;
+    p.sign = vselect(vlt(zero, w), one, vselect(vlt(w, zero), vset(-1.0f), zero));
+    p.place = vadd(vmul(vsub(magnitude(w), s.centre), s.half), vset(0.5f));
+    const vec share = between(zero, p.place, one);
+    p.log = binary_logarithm(vmax(vset(LK_LEAST_STEP), share));
+    p.power = binary_power(between(vset(-126.0f), vmul(s.bend, p.log), vset(126.0f)));
+    p.bent = vmul(share, p.power);
+    return p;
+}
+
+INLINE vec rounded(interval s, part p) { return vmul(nearest_even(vmul(p.bent, s.levels)), s.inverse); }
+
+INLINE void interval_at(interval s, const float *w, float *y, place at) {
+    const part p = part_of(s, get(w, at));
+    put(y, vmul(p.sign, vmul(rounded(s, p), s.reach)), at);
+}
+
+void ISA(interval)(const lk_interval *at, const float *w, size_t rows, size_t n, float *y) {
+    for (size_t r = 0; r < rows; ++r, w += n, y += n) {
+        const interval s = interval_of(at, r);
+#define INTERVAL(place, part) interval_at(s, w, y, place)
+        EVERY(INTERVAL);
+    }
+}
+
+/* sums: of slopes, of slopes times places, of what the reach feels, of what gamma feels. */
+INLINE void interval_back_at(interval s, const float *w, const float *grad, float *passed, vec *slopes, vec *places,
+                             vec *reaches, vec *bends, place at) {
+    const part p = part_of(s, get(w, at));
+    const vec given = vmul(get(grad, at), p.sign), onto = vmul(given, s.reach);
+    const vec steep = vmul(onto, vmul(s.gamma, p.power));
+    const vec slope = vselect(vlt(vset(0.0f), p.place), vselect(vle(p.place, vset(1.0f)), steep, vset(0.0f)), vset(0.0f));
+    put(passed, vmul(vmul(slope, s.half), p.sign), at);
+    add(slopes, slope, at);
+    add(places, vmul(slope, vsub(p.place, vset(0.5f))), at);
+    add(reaches, vmul(given, rounded(s, p)), at);
+    add(bends, vmul(vmul(onto, p.bent), p.log), at);
+}
+
+void ISA(interval_back)(const lk_interval *at, const float *w, const float *grad, size_t rows, size_t n, float *passed,
+                        float *centre, float *width, float *gamma) {
+    for (size_t r = 0; r < rows; ++r, w += n, grad += n, passed += n) {
+        const interval s = interval_of(at, r);
+        const float size = lk_step_of(at->width[r]), live = at->centre[r] + size < LK_LEAST_STEP ? 0.0f : 1.0f;
+        vec slopes[PARTS], places[PARTS], reaches[PARTS], bends[PARTS];
+        clear(slopes);
+        clear(places);
+        clear(reaches);
+        clear(bends);
+#define INTERVAL_BACK(place, part)                                                                                    \
+    interval_back_at(s, w, grad, passed, slopes + part, places + part, reaches + part, bends + part, place)
+        EVERY(INTERVAL_BACK);
+        const float whole = tree(reaches) * live;
+        centre[r] = whole - tree(slopes) * (0.5f / size);
+        width[r] = (whole - tree(places) / size) * lk_sign_of(at->width[r]);
+        gamma[r] = tree(bends) * LOG_2;
     }
 }
 

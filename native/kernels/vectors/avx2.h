@@ -44,5 +44,6 @@ static inline __attribute__((always_inline)) __m256i first(size_t count) {
 #define wor(a, b) _mm256_or_si256(a, b)
 #define wadd(a, b) _mm256_add_epi32(a, b)
 #define wshift(w, by) _mm256_slli_epi32(w, by)
+#define wright(w, by) _mm256_srli_epi32(w, by)
 
 #endif

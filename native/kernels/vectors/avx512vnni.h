@@ -41,5 +41,6 @@ typedef __mmask16 mask;
 #define wor(a, b) _mm512_or_si512(a, b)
 #define wadd(a, b) _mm512_add_epi32(a, b)
 #define wshift(w, by) _mm512_slli_epi32(w, by)
+#define wright(w, by) _mm512_srli_epi32(w, by)
 
 #endif

@@ -9,7 +9,7 @@
  *             is; a is never NaN here, and zeros of either sign never meet
  * selection   vlt(a, b), vle(a, b), vnan(a) -> mask; vselect(mask, a, b); many(mask): nonzero if any is set;
  *             mnone, mor(m, m)
- * bits        vbits(v), vfrom(words), wset(u), wand, wor, wadd, wshift(w, constant)
+ * bits        vbits(v), vfrom(words), wset(u), wand, wor, wadd, wshift(w, constant), wright(w, constant)
  *
  * Every step is one of docs/spec/float32.md. A step is left out only where it cannot change a result. */
 #ifndef LUTKAN_VECTORS_FUNCTIONS_H
@@ -45,19 +45,24 @@ INLINE vec magnitude(vec x) { return vfrom(wand(vbits(x), wset(~SIGN_BIT))); }
 
 INLINE vec minus_magnitude(vec x) { return vfrom(wor(vbits(x), wset(SIGN_BIT))); }
 
-INLINE vec tangent(vec x) {
+/* tanh of a magnitude below TANH_SPLIT, with the sign of x. */
+INLINE vec tangent_near(vec x) {
     const vec a = magnitude(x), z = vmul(a, a);
     vec h = vset(TANH_4);
     h = step(h, z, TANH_3);
     h = step(h, z, TANH_2);
     h = step(h, z, TANH_1);
     h = step(h, z, TANH_0);
-    const vec near = vadd(a, vmul(vmul(a, z), h));
+    return vfrom(wor(vbits(vadd(a, vmul(vmul(a, z), h))), wand(vbits(x), wset(SIGN_BIT))));
+}
+
+INLINE vec tangent(vec x) {
+    const vec a = magnitude(x);
     /* From 19 on, 2 / (exp + 1) is less than half a last place of 1. */
     const vec e = exp_within(vmin(vset(32.0f), vadd(a, a)));
     const vec far = vsub(vset(1.0f), vdiv(vset(2.0f), vadd(e, vset(1.0f))));
-    const vec y = vselect(vle(vset(TANH_SPLIT), a), far, near); /* NaN takes near, which is NaN */
-    return vfrom(wor(vbits(y), wand(vbits(x), wset(SIGN_BIT))));
+    const vec signed_far = vfrom(wor(vbits(far), wand(vbits(x), wset(SIGN_BIT))));
+    return vselect(vle(vset(TANH_SPLIT), a), signed_far, tangent_near(x)); /* NaN takes near, which is NaN */
 }
 
 /* The sixteen lanes of a sum: vectors of them side by side. */

@@ -56,5 +56,6 @@ static inline __attribute__((always_inline)) vec vkeep(vec v, size_t count) {
 #define wor(a, b) vorrq_u32(a, b)
 #define wadd(a, b) vaddq_u32(a, b)
 #define wshift(w, by) vshlq_n_u32(w, by)
+#define wright(w, by) vshrq_n_u32(w, by)
 
 #endif

@@ -19,6 +19,8 @@ __all__ = [
     "available",
     "bent",
     "bent_back",
+    "interval",
+    "interval_back",
     "levels",
     "levels_back",
     "look_up",
@@ -80,6 +82,28 @@ def bent_back(w: Tensor, grad: Tensor, largest: Tensor) -> Tensor:
     slope, passed = largest / torch.tanh(largest), torch.empty(rows, n)
     _kernels().bent_back(rows, n, w.data_ptr(), grad.data_ptr(), slope.data_ptr(), passed.data_ptr())
     return passed
+
+
+def interval(w: Tensor, centre: Tensor, width: Tensor, gamma: Tensor, count: float) -> Tensor:
+    """Return the levels of QIL."""
+    (rows, n), w = w.shape, _dense(w)
+    centre, width, gamma = (_sized(p, rows) for p in (centre, width, gamma))
+    found = torch.empty(rows, n)
+    read = w.data_ptr(), centre.data_ptr(), width.data_ptr(), gamma.data_ptr()
+    _kernels().interval(rows, n, *read, count, found.data_ptr())
+    return found
+
+
+def interval_back(
+    w: Tensor, grad: Tensor, centre: Tensor, width: Tensor, gamma: Tensor, count: float
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return the gradients of w, centre, width and gamma."""
+    (rows, n), w, grad = w.shape, _dense(w), _like(grad, w)
+    centre, width, gamma = (_sized(p, rows) for p in (centre, width, gamma))
+    found = torch.empty(rows, n), torch.empty_like(centre), torch.empty_like(width), torch.empty_like(gamma)
+    read = w.data_ptr(), grad.data_ptr(), centre.data_ptr(), width.data_ptr(), gamma.data_ptr()
+    _kernels().interval_back(rows, n, *read, count, *(t.data_ptr() for t in found))
+    return found
 
 
 def levels(x: Tensor, low: Tensor, raw: Tensor, top: float, *, coded: bool) -> tuple[Tensor, Tensor | None]:

@@ -16,7 +16,7 @@ from torch.autograd.function import once_differentiable
 from lutkan.train import compiled, portable
 from lutkan.train.portable import TINY
 
-__all__ = ["TINY", "Bent", "Levels", "Stairs", "Steps", "arithmetic", "intervals"]
+__all__ = ["TINY", "Bent", "Interval", "Levels", "Stairs", "Steps", "arithmetic", "intervals"]
 
 
 #: How hard and how soft DSQ's staircase may be.
@@ -68,6 +68,25 @@ class Bent(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> Any:  # type: ignore[override]
         w, largest = ctx.saved_tensors
         return arithmetic(w).bent_back(w, grads[0], largest), None, None
+
+
+class Interval(torch.autograd.Function):
+    """QIL: magnitudes within `centre -+ width` go from 0 to 1, are bent by a power, and put on `count` levels.
+
+    The gradient is that of the power; widths are magnitudes.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, w: Tensor, centre: Tensor, width: Tensor, gamma: Tensor, count: float) -> Tensor:
+        ctx.save_for_backward(w, centre, width, gamma)
+        ctx.count = count
+        return arithmetic(w).interval(w, centre, width, gamma, count)  # type: ignore[no-any-return]
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> Any:  # type: ignore[override]
+        w, *parameters = ctx.saved_tensors
+        return *arithmetic(w).interval_back(w, grads[0], *parameters, ctx.count), None
 
 
 class Levels(torch.autograd.Function):

@@ -199,34 +199,42 @@ class LSQPlusInput(InputQuantizer):
         return Levels.apply(x, self.low, self._step, self.top, True, factor)  # type: ignore[return-value]
 
 
-class PACTInput(InputQuantizer):
-    """PACT: the clipping levels are learned from what they clip alone; one for both signs, or one for each."""
+class _LearnedEnds(InputQuantizer):
+    """A range whose ends are learned, or without an offset the one end of both signs."""
 
-    method = "pact"
     zero_coded = False
 
     def __init__(self, bits: int, symmetric: bool = False) -> None:
         super().__init__(bits, symmetric)
-        self.alpha = nn.Parameter(torch.tensor(6.0))
+        self.upper = nn.Parameter(torch.tensor(1.0))
         if not symmetric:
-            self.floor = nn.Parameter(torch.tensor(-6.0))
+            self.lower = nn.Parameter(torch.tensor(-1.0))
 
     def _start(self, low: float, high: float) -> None:
-        self.alpha.fill_(high)
+        self.upper.fill_(high)
         if not self.symmetric:
-            self.floor.fill_(low)
+            self.lower.fill_(low)
 
     @property
     def low(self) -> Tensor:
-        return -self.alpha.abs().clamp_min(TINY) if self.symmetric else self.floor
+        return -self.upper.abs().clamp_min(TINY) if self.symmetric else self.lower
 
     @property
     def step(self) -> Tensor:
-        high = self.alpha.abs() if self.symmetric else self.alpha
-        return ((high - self.low) / self.top).clamp_min(TINY)
+        return self._raw_step().abs().clamp_min(TINY)
+
+    def _raw_step(self) -> Tensor:
+        """Return what the magnitude of is a step: one operation less to go back through."""
+        return self.upper * (2.0 / self.top) if self.symmetric else (self.upper - self.lower) * (1.0 / self.top)
+
+
+class PACTInput(_LearnedEnds):
+    """PACT: the clipping levels are learned from what they clip alone; one for both signs, or one for each."""
+
+    method = "pact"
 
     def quantize(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        return Levels.apply(x, self.low, self.step, self.top, False, 1.0)  # type: ignore[return-value]
+        return Levels.apply(x, self.low, self._raw_step(), self.top, False, 1.0)  # type: ignore[return-value]
 
 
 class QILInput(InputQuantizer):
@@ -248,43 +256,26 @@ class QILInput(InputQuantizer):
 
     @property
     def low(self) -> Tensor:
-        half = self.width.abs().clamp_min(TINY)
+        half = self.width.abs()
         return -half if self.symmetric else self.centre - half
 
     @property
     def step(self) -> Tensor:
-        return 2.0 * self.width.abs().clamp_min(TINY) / self.top
+        return (self.width * (2.0 / self.top)).abs().clamp_min(TINY)
 
     def quantize(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        return Levels.apply(x, self.low, self.step, self.top, True, 1.0)  # type: ignore[return-value]
+        raw = self.width * (2.0 / self.top)
+        return Levels.apply(x, self.low, raw, self.top, True, 1.0)  # type: ignore[return-value]
 
 
-class DSQInput(InputQuantizer):
+class DSQInput(_LearnedEnds):
     """DSQ: learned ends of the range and softness; hard forward, a staircase of tanh backward."""
 
     method = "dsq"
-    zero_coded = False
 
     def __init__(self, bits: int, symmetric: bool = False) -> None:
         super().__init__(bits, symmetric)
-        self.upper = nn.Parameter(torch.tensor(1.0))
-        if not symmetric:
-            self.lower = nn.Parameter(torch.tensor(-1.0))
         self.alpha = nn.Parameter(torch.full((1,), 0.4))
 
-    def _start(self, low: float, high: float) -> None:
-        self.upper.fill_(high)
-        if not self.symmetric:
-            self.lower.fill_(low)
-
-    @property
-    def low(self) -> Tensor:
-        return -self.upper.abs().clamp_min(TINY) if self.symmetric else self.lower
-
-    @property
-    def step(self) -> Tensor:
-        high = self.upper.abs() if self.symmetric else self.upper
-        return ((high - self.low) / self.top).clamp_min(TINY)
-
     def quantize(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        return Stairs.apply(x, self.low, None, self.step, self.alpha, float(self.top), True)  # type: ignore
+        return Stairs.apply(x, self.low, None, self._raw_step(), self.alpha, float(self.top), True)  # type: ignore

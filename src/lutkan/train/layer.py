@@ -270,7 +270,8 @@ class QuantKANLayer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map [N, in] to [N, out]."""
-        features, weights = self.features(x), self.weights()
+        weights = self.weights()
+        features = self.features(x)
         y = None
         for name in self.names:
             part = F.linear(features[name], weights[name], self.bias if y is None else None)

@@ -17,6 +17,8 @@ __all__ = [
     "TINY",
     "bent",
     "bent_back",
+    "interval",
+    "interval_back",
     "levels",
     "levels_back",
     "look_up",
@@ -85,6 +87,42 @@ def bent_back(w: Tensor, grad: Tensor, largest: Tensor) -> Tensor:
         block = torch.tanh(w[rows], out=passed[rows])
         block.mul_(block).sub_(1.0).mul_(grad[rows]).mul_(-slope[rows])
     return passed
+
+
+def interval(w: Tensor, centre: Tensor, width: Tensor, gamma: Tensor, count: float) -> Tensor:
+    """Return `sign(w) round(count t^gamma) / count (centre + width)`, t where |w| lies in `centre -+ width`, 0 to 1."""
+    found = torch.empty_like(w)
+    for rows in _blocks(w):
+        size = width[rows].abs().clamp_min(TINY)
+        share = (w[rows].abs() - centre[rows]).mul_(0.5 / size).add_(0.5).clamp_(0.0, 1.0)
+        bent = share.clamp_min(TINY).pow_(gamma[rows] - 1.0).mul_(share)
+        bent.mul_(count).round_().mul_(1.0 / count).mul_((centre[rows] + size).clamp_min_(TINY))
+        torch.mul(bent, w[rows].sign(), out=found[rows])
+    return found
+
+
+def interval_back(
+    w: Tensor, grad: Tensor, centre: Tensor, width: Tensor, gamma: Tensor, count: float
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return the gradients of w, centre, width and gamma along the power, as if nothing was rounded."""
+    passed = torch.empty_like(w)
+    d_centre, d_width, d_gamma = (torch.empty_like(p) for p in (centre, width, gamma))
+    for rows in _blocks(w):
+        size = width[rows].abs().clamp_min(TINY)
+        half, reach = 0.5 / size, centre[rows] + size
+        sign, place = w[rows].sign(), (w[rows].abs() - centre[rows]).mul_(half).add_(0.5)
+        share = place.clamp(0.0, 1.0)
+        least = share.clamp_min(TINY)
+        power = least ** (gamma[rows] - 1.0)
+        bent, given = share * power, grad[rows] * sign
+        onto = given * reach.clamp_min(TINY)
+        slope = torch.where((place > 0) & (place <= 1), onto * (gamma[rows] * power), torch.zeros_like(onto))
+        torch.mul(slope * half, sign, out=passed[rows])
+        whole = _total(given * (bent * count).round_().mul_(1.0 / count), size) * (reach >= TINY)
+        d_centre[rows] = whole - _total(slope, size) * half
+        d_width[rows] = (whole - _total(slope * (place - 0.5), size) / size) * width[rows].sign()
+        d_gamma[rows] = _total(onto * bent * least.log(), size)
+    return passed, d_centre, d_width, d_gamma
 
 
 def levels(x: Tensor, low: Tensor, raw: Tensor, top: float, *, coded: bool) -> tuple[Tensor, Tensor | None]:

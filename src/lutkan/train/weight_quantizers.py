@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from lutkan.train.fake_quantize import TINY, Bent, Stairs, Steps, intervals
+from lutkan.train.fake_quantize import TINY, Bent, Interval, Stairs, Steps, intervals
 from lutkan.train.ranges import row_range
 
 __all__ = [
@@ -224,13 +224,7 @@ class QILWeight(WeightQuantizer):
 
     def forward(self, w: Tensor) -> Tensor:
         levels = float((1 << (self.bits - 1)) - 1)
-        size = w.abs()
-        width = self.width.abs().clamp_min(TINY)
-        share = ((size - self.centre) * (0.5 / width) + 0.5).clamp(0.0, 1.0)
-        # 0^gamma has no gradient to gamma; the clamp keeps its logarithm finite
-        bent = torch.where(share > 0, share.clamp_min(TINY) ** self.gamma, torch.zeros_like(share))
-        rounded = bent + ((bent * levels).round() / levels - bent).detach()
-        return w.sign() * rounded * (self.centre + width).clamp_min(TINY)
+        return Interval.apply(w, self.centre, self.width, self.gamma, levels)  # type: ignore[no-any-return]
 
     @property
     def scale(self) -> Tensor:

@@ -215,9 +215,81 @@ def test_look_ups(kernels, width):
         grad, y = rng.normal(0, 1, (count, width)).astype(F32), np.full((count, width), 7.0, F32)
         kernels.call("look_up", table, codes, count, width, y)
         same(y, table[codes])
-        chains = np.zeros((2, count), F32)
+        lanes = np.zeros((8, count), F32)
         for c in range(width):
-            chains[c % 2] = chains[c % 2] + table[codes][:, c] * grad[:, c]
+            lanes[c % 8] = lanes[c % 8] + table[codes][:, c] * grad[:, c]
+        fours = lanes[:4] + lanes[4:]
         back = np.full(count, 7.0, F32)
         kernels.call("look_up_back", table, codes, grad, count, width, back)
-        same(back, chains[0] + chains[1])
+        same(back, (fours[0] + fours[2]) + (fours[1] + fours[3]))
+
+
+def terms(x, *hexadecimal):
+    """A polynomial whose terms ascend."""
+    *rest, h = (F32(float.fromhex(term)) for term in hexadecimal)
+    for term in reversed(rest):
+        h = h * x + term
+    return h
+
+
+def log2(x):
+    bits = x.view(np.uint32)
+    m = ((bits & np.uint32(0x7FFFFF)) | np.uint32(0x3F800000)).view(F32)
+    k = ((bits >> np.uint32(23)) | np.uint32(0x4B000000)).view(F32) - F32(8388735)
+    upper = m > F32(math.sqrt(2))
+    k, m = np.where(upper, k + F32(1), k), np.where(upper, m * F32(0.5), m)
+    f = m - F32(1)
+    given = "0x1.71548cp+0 -0x1.71571cp-1 0x1.ec2f2cp-2 -0x1.6fce24p-2 0x1.2e2ea2p-2 -0x1.157b1cp-2 0x1.68ca44p-3"
+    return k + f * terms(f, *given.split())
+
+
+def exp2(t):
+    m = t + ROUNDER
+    r = t - (m - ROUNDER)
+    given = "0x1.62e430p-1 0x1.ebfa4ap-3 0x1.c6aeecp-5 0x1.3cbf6ap-7 0x1.5f48cep-10"
+    return ((F32(1) + r * terms(r, *given.split())).view(np.uint32) + (m.view(np.uint32) << np.uint32(23))).view(F32)
+
+
+def test_logarithm_and_power_are_what_they_say():
+    x = np.concatenate([np.geomspace(1e-12, 1, 20001), np.linspace(0.3, 1, 20001)]).astype(F32)
+    assert (abs(log2(x) - np.log2(x.astype(float))) <= 8e-7 + 1e-7 * abs(np.log2(x))).all()
+    t = np.linspace(-126, 126, 20001).astype(F32)
+    assert abs(exp2(t) / 2.0 ** t.astype(float) - 1).max() < 4e-7
+
+
+@pytest.mark.parametrize("levels", [1.0, 7.0, 127.0])
+def test_intervals(kernels, levels):
+    rng = np.random.default_rng(7)
+    levels = F32(levels)
+    inverse = F32(1) / levels
+    for rows, n in SHAPES:
+        w, grad = numbers(rng, (rows, n)), numbers(rng, (rows, n), odd=False)
+        centre, width = rng.uniform(-0.2, 1, (2, rows)).astype(F32)
+        gamma = rng.uniform(0.5, 2, rows).astype(F32)
+        column, (size, _), power = centre[:, None], steps_of(width[:, None]), gamma[:, None]
+        half, total = F32(0.5) / size, column + size
+        reach, live = np.maximum(total, LEAST), (total >= LEAST).astype(F32)
+
+        sign = np.where(w > 0, F32(1), np.where(w < 0, F32(-1), F32(0)))
+        place = (np.abs(w) - column) * half + F32(0.5)
+        share = between(F32(0), place, F32(1))
+        logs = log2(np.where(share < LEAST, LEAST, share))
+        raised = exp2(between(F32(-126), (power - F32(1)) * logs, F32(126)))
+        bent = share * raised
+        level = even(bent * levels) * inverse
+
+        y = np.full_like(w, 7.0)
+        kernels.call("interval", centre, width, gamma, levels, w, rows, n, y)
+        same(y, sign * (level * reach))
+
+        passed = np.full_like(w, 7.0)
+        sums = [np.full(rows, 7.0, F32) for _ in range(3)]
+        kernels.call("interval_back", centre, width, gamma, levels, w, grad, rows, n, passed, *sums)
+        given = grad * sign
+        onto = given * reach
+        slope = np.where((place > 0) & (place <= 1), onto * (power * raised), F32(0)).astype(F32)
+        same(passed, (slope * half) * sign)
+        whole = lane_sum(given * level) * live[:, 0]
+        same(sums[0], whole - lane_sum(slope) * half[:, 0])
+        same(sums[1], (whole - lane_sum(slope * (place - F32(0.5))) / size[:, 0]) * np.sign(width))
+        same(sums[2], lane_sum((onto * bent) * logs) * F32(math.log(2)))

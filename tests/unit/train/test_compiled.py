@@ -25,6 +25,20 @@ def matrix(shape, seed):
 
 
 @pytest.mark.parametrize("shape", SHAPES)
+def test_intervals(shape):
+    w, grad = matrix(shape, 0), matrix(shape, 1)
+    centre, width = 0.4 + 0.1 * matrix((shape[0], 1), 2), 0.5 + 0.1 * matrix((shape[0], 1), 3)
+    parameters = centre, width, 1.0 + 0.2 * matrix((shape[0], 1), 4).clamp(-2, 2), 7.0
+    found, wanted = compiled.interval(w, *parameters), portable.interval(w, *parameters)
+    assert (~torch.isclose(found, wanted)).float().mean() <= 1e-4  # a power's last place may turn a rounding
+    for a, b in zip(
+        compiled.interval_back(w, grad, *parameters), portable.interval_back(w, grad, *parameters), strict=True
+    ):
+        assert a.shape == b.shape
+        torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4 * math.sqrt(shape[1]))
+
+
+@pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("per_row", [False, True], ids=["one range", "ranges of rows"])
 def test_steps(shape, per_row):
     w, grad = matrix(shape, 0), matrix(shape, 1)

@@ -131,13 +131,13 @@ def test_pact_is_felt_by_what_it_clips_alone(bits):
     torch.testing.assert_close(both(x).detach(), levels, **CLOSE)
     torch.testing.assert_close(backward(both, x, given), given * (x.abs() <= 0.1), **CLOSE)
     wanted = (given * ((x > 0.1).double() - (x < -0.1).double())).sum()
-    torch.testing.assert_close(both.alpha.grad, wanted, **CLOSE)
+    torch.testing.assert_close(both.upper.grad, wanted, **CLOSE)
 
     one_each = double(Q.PACTInput(bits))
     one_each.set_range(-0.05, 0.1)
     backward(one_each, x, given)
-    torch.testing.assert_close(one_each.alpha.grad, (given * (x > 0.1)).sum(), **CLOSE)
-    torch.testing.assert_close(one_each.floor.grad, (given * (x < -0.05)).sum(), **CLOSE)
+    torch.testing.assert_close(one_each.upper.grad, (given * (x > 0.1)).sum(), **CLOSE)
+    torch.testing.assert_close(one_each.lower.grad, (given * (x < -0.05)).sum(), **CLOSE)
 
 
 # ---- DoReFa: 2 quantize(tanh(w) / (2 max|tanh w|) + 1/2) - 1, times max|w|
