@@ -299,13 +299,20 @@ static int encode_codes(const lk_table *t, const lk_kernels *k, const float *x, 
     return beyond;
 }
 
-/* One feature an input, two inputs a word: no two of them meet in a 16-bit sum. */
+/* One feature an input, two inputs a word: no two of them meet in a 16-bit sum. With depth 2 a feature has two bytes. */
 static void encode_pairs(const lk_table *t, const lk_kernels *k, const float *x, int dense, uint8_t *row, uint32_t *off,
                          uint32_t *words, workspace *space) {
     uint32_t *one = space->tail_words;
     k->encode_codes(&t->dense_at, x, space->tail_off, one, t->inputs);
     if (dense) {
-        for (size_t i = 0; i < t->inputs; ++i) row[i] = (uint8_t)one[i];
+        if (t->depth == 1) {
+            for (size_t i = 0; i < t->inputs; ++i) row[i] = (uint8_t)one[i];
+        } else {
+            for (size_t i = 0; i < t->inputs; ++i) {
+                row[2 * i] = (uint8_t)one[i];
+                row[2 * i + 1] = (uint8_t)(one[i] >> 8);
+            }
+        }
         return;
     }
     const size_t whole = t->inputs / 2;

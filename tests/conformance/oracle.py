@@ -320,8 +320,14 @@ def _code(table: CodeTable | QuantizeOp, x: np.float32) -> int:
 def _features(table: CodeTable, i: int, code: int) -> list[int]:
     if table.features is not None:
         return [int(w) for w in table.features[i if len(table.features) > 1 else 0, code]]
+    point = F(table.step) * F(code) + F(table.low)
+    if table.function is not None:
+        digit = {2: 63, 3: 31, 4: 15, 5: 7, 6: 3}.get(table.coefficient_bits, 1)
+        top = 4096 if table.coefficient_bits == 16 else 256 * digit - 1
+        place = _function(table.function, point) * (F(1.0) / F(table.unit)) + F(table.zero + 0.5)
+        return [_floor_clamped(place, F(top))]
     knots = [F(t) for t in table.knots[i if len(table.knots) > 1 else 0]]
-    s, weights = _encode_knots(table, F(table.step) * F(code) + F(table.low), knots)
+    s, weights = _encode_knots(table, point, knots)
     rows = [0] * table.rows
     for t, w in enumerate(weights):
         if 0 <= s - table.degree + t < table.rows:

@@ -38,7 +38,7 @@ from lutkan.artifact.program import (
     Table,
 )
 from lutkan.errors import ArtifactError
-from lutkan.numerics.fixed_point import pack_codes, round_to_sum
+from lutkan.numerics.fixed_point import fine_digit, pack_codes, round_to_sum
 
 __all__ = ["TABLES", "draw", "draw_table", "rows_for"]
 
@@ -323,9 +323,10 @@ def _code(rng: Rng, n_in: int, n_out: int) -> CodeTable:
         knots = floats(rng.normal(-1.5, 0.5, (count, 1)) + np.pad(np.cumsum(spacing, axis=1), ((0, 0), (1, 0))))
         knots[rng.random(count) < 0.1] = knots[0, 0]
     else:
-        top = 4096 // rows if wide else 255
+        fine = rows == 1 and rng.random() < 0.5 and fine_digit(coefficient_bits) > 1
+        top = 4096 // rows if wide else 256 * fine_digit(coefficient_bits) - 1 if fine else 255
         zero = int(rng.integers(0, top + 1)) if rng.random() < 0.5 else 0
-        features = _features(rng, count, 1 << bits, rows, top).astype(np.int16 if wide else np.uint8)
+        features = _features(rng, count, 1 << bits, rows, top).astype(np.int16 if wide or fine else np.uint8)
     return CodeTable(
         n_in, n_out, rows, coefficient_bits, _codes(rng, coefficient_bits, (n_in, rows, n_out)),
         _scale(rng, n_in, n_out, coefficient_bits), bits, low, step, coded, zero, features, degree, knots,

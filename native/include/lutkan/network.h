@@ -43,7 +43,7 @@ typedef struct lk_table {
     uint32_t dense_tiles;     /* tiles of 64 along the inputs' rows */
     uint32_t dense_stride;    /* bytes of a dense row, at least 64 dense_tiles */
     const uint64_t *bytes;    /* [positions]: the eight bytes of an input, where depth is 8; or NULL */
-    uint32_t depth, shift;    /* bytes an input takes in a dense row; rows before the first */
+    uint32_t depth, shift;    /* bytes an input takes in a dense row (code pairs: and in a word); rows before the first */
     lk_positions dense_at;    /* positions that give the segment alone; codes: that give all bytes of an input */
 
     uint32_t segments, degree; /* knots */

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from lutkan.artifact import checks
 from lutkan.artifact.basis import IntegerRows, check_bounds
-from lutkan.numerics.fixed_point import WEIGHT_SUM, knot_features
+from lutkan.numerics.fixed_point import WEIGHT_SUM, fine_digit, function_features, knot_features
 
 __all__ = ["MAX_CODE_FEATURES", "CodeTable", "QuantizeOp", "Requantization"]
 
@@ -81,7 +81,8 @@ class QuantizeOp:
 class CodeTable(IntegerRows):
     """Coefficient rows whose integer weights, the features, are looked up by the code of an input.
 
-    All rows are used at every code (docs/spec/semantics.md section 5.5). The features are stored, or follow from knots.
+    All rows are used at every code (docs/spec/semantics.md section 5.5). The features are stored, or follow from knots
+    or from a function.
 
     Attributes
     ----------
@@ -94,9 +95,13 @@ class CodeTable(IntegerRows):
     zero : int
         What stands for a feature of 0.
     features : uint8 or int16 [in or 1, 2^bits, rows] or None
-        uint8 with coefficients of 8 bits and fewer, int16 with 16 bits.
+        uint8 with coefficients of 8 bits and fewer, int16 with 16 bits. A table of one row with coefficients of 2 to 6
+        bits may have int16 as well: fine features, below `256 * fine_digit(coefficient_bits)`.
     degree, knots : int, float32 [in or 1, rows + degree + 1], or None
         B-splines: their features follow from the knots, and `zero` is 0.
+    function, unit : str, float, or None
+        One feature an input that is a function's value, in units of the float32 number `unit`; fine with coefficients
+        of 2 to 6 bits.
     """
 
     bits: int
@@ -107,7 +112,10 @@ class CodeTable(IntegerRows):
     features: NDArray[np.uint8] | NDArray[np.int16] | None
     degree: int | None
     knots: F32 | None
+    function: str | None = None
+    unit: float | None = None
     op: ClassVar[str] = "code"
+    added: ClassVar[tuple[str, ...]] = ("function", "unit")
     packed_bits: ClassVar[tuple[int, ...]] = (2, 3, 4, 5, 6, 7)
 
     def __post_init__(self) -> None:
@@ -115,22 +123,34 @@ class CodeTable(IntegerRows):
         self._check_rows(where)
         _check_grid(where, self.bits, self.low, self.step, self.coded)
         kernel = self.kernel_bits
-        checks.integer(f"{where}.zero", self.zero, 0, 255 if kernel == 8 else WEIGHT_SUM[16])
-        if (self.features is None) == (self.knots is None) or (self.degree is None) != (self.knots is None):
-            checks.fail(f"{where}.features", "or degree and knots are absent, or both are there", "one of them")
+        checks.integer(f"{where}.zero", self.zero, 0, self._top)
+        given = [self.features is not None, self.knots is not None, self.function is not None]
+        if (self.degree is None) != (self.knots is None) or (self.unit is None) != (self.function is None):
+            checks.fail(f"{where}", "has degree or knots, function or unit alone", "both or neither")
+        if sum(given) != 1:
+            checks.fail(f"{where}.features", "or degree and knots are absent, or more than one is there", "one of them")
         if self.knots is not None:
             self._check_knots(where)
+        elif self.function is not None:
+            checks.choice(f"{where}.function", self.function, checks.ACTIVATIONS)
+            checks.integer(f"{where}.rows", self.rows, 1, 1)
+            if not isinstance(self.unit, float) or not 1e-30 < self.unit < 1e30:
+                checks.fail(f"{where}.unit", f"is {self.unit!r}", "a number from 1e-30 to 1e30")
         else:
-            dtype = "int16" if kernel == 16 else "uint8"
+            dtype = "int16" if kernel == 16 or self.digit > 1 else "uint8"
             checks.array(f"{where}.features", self.features, dtype, (None, 1 << self.bits, self.rows))
         unfolded = math.prod(self.unfolded_shape)
         if unfolded > MAX_CODE_FEATURES:
             checks.fail(f"{where}", f"unfolds to {unfolded} features", f"at most {MAX_CODE_FEATURES}")
-        if len(self.features if self.knots is None else self.knots) not in (1, self.in_features):  # type: ignore[arg-type]
+        if self.unfolded_shape[0] not in (1, self.in_features):
             checks.fail(f"{where}.features", "do not fit the inputs", f"1 or {self.in_features} of them")
         if self.features is not None and self.features.size and self.features.min() < 0:
             checks.fail(f"{where}.features", "are negative", "0 and above")
-        check_bounds(where, self._most, 0, kernel, self.in_features)
+        if self.digit == 1:
+            check_bounds(where, self._most, 0, kernel, self.in_features)
+        elif self.features is not None and self.features.max(initial=0) > self._top:
+            # Fine features keep sums within int32 for as many inputs as a table may have.
+            checks.fail(f"{where}.features", f"of up to {self.features.max()}", f"at most {self._top}")
 
     def _check_knots(self, where: str) -> None:
         checks.integer(f"{where}.degree", self.degree, 1, 3)
@@ -146,10 +166,21 @@ class CodeTable(IntegerRows):
             checks.fail(f"{where}.zero", f"is {self.zero} beside knots", "0")
 
     @property
+    def digit(self) -> int:
+        """The base of the two digits of fine features (`lutkan.numerics.fixed_point.fine_digit`); 1 for others."""
+        stored = self.rows == 1 and self.features is not None and np.asarray(self.features).dtype == np.int16
+        return fine_digit(self.coefficient_bits) if stored or self.function is not None else 1
+
+    @property
+    def _top(self) -> int:
+        """The largest feature."""
+        return WEIGHT_SUM[16] if self.kernel_bits == 16 else 256 * self.digit - 1
+
+    @property
     def unfolded_shape(self) -> tuple[int, int, int]:
         """Shape of `weights`, [in or 1, 2^bits, rows]."""
-        stored = self.features if self.knots is None else self.knots
-        return len(np.asarray(stored)), 1 << self.bits, self.rows
+        stored = self.features if self.features is not None else self.knots
+        return 1 if stored is None else len(stored), 1 << self.bits, self.rows
 
     @property
     def position(self) -> tuple[np.float32, np.float32]:
@@ -166,6 +197,11 @@ class CodeTable(IntegerRows):
         """The features, [in or 1, 2^bits, rows]."""
         if self.features is not None:
             return self.features
+        if self.function is not None:
+            values = function_features(self.function, self.points, float(self.unit or 1.0), self.zero, self._top)
+            small = self.kernel_bits == 8 and self.digit == 1
+            values = values.reshape(self.unfolded_shape)
+            return values.astype(np.uint8) if small else values.astype(np.int16)
         knots, total = np.asarray(self.knots), WEIGHT_SUM[self.kernel_bits]
         found: NDArray[Any] = np.empty(self.unfolded_shape, dtype=np.int16 if self.kernel_bits == 16 else np.uint8)
         step = max(1, _UNFOLDED_AT_ONCE // math.prod(self.unfolded_shape[1:]))
@@ -177,14 +213,15 @@ class CodeTable(IntegerRows):
     @cached_property
     def _most(self) -> int:
         """What the absolute values of an input's weights, or of their zero points, sum to at most."""
-        if self.features is None:
+        if self.knots is not None:
             return WEIGHT_SUM[self.kernel_bits]
-        return int(np.maximum(self.features.astype(np.int64), self.zero).sum(axis=2).max(initial=0))
+        return int(np.maximum(self.weights.astype(np.int64), self.zero).sum(axis=2).max(initial=0))
 
     @property
     def sum_bound(self) -> int:
         """What no integer sum of the table exceeds in absolute value."""
-        return self._most * self.in_features * (32767 if self.kernel_bits == 16 else 127)
+        largest = 32767 if self.kernel_bits == 16 else 1 << (self.coefficient_bits - 1) if self.digit > 1 else 127
+        return self._most * self.in_features * largest
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,15 +7,20 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from lutkan.numerics.float32 import ACTIVATIONS
+
 __all__ = [
     "GAUSSIAN_PEAK",
     "MAX_INPUTS_INT8",
     "PAIR_SUM",
     "WEIGHT_SUM",
+    "fine_digit",
+    "function_features",
     "knot_features",
     "knot_weights",
     "pack_codes",
     "padded_knots",
+    "pair_sum",
     "round_to_sum",
     "unpack_codes",
 ]
@@ -31,8 +36,24 @@ PAIR_SUM = 258
 GAUSSIAN_PEAK = 165
 #: int32 sums of `255 * 127` an input are safe up to here.
 MAX_INPUTS_INT8 = (2**31 - 1) // (255 * 127)
+# Two bytes hold the fine features of narrow codes: `digit * high + low`, with `digit` times a code within +-127.
+_FINE = {bits: 127 >> (bits - 1) for bits in (2, 3, 4, 5, 6)}
 # Codes that are unpacked at a time, a multiple of 8, which fills whole bytes: a bit takes three bytes meanwhile.
 _BLOCK = 1 << 18
+
+
+def fine_digit(bits: int) -> int:
+    """Return the base in which features of narrow codes have two digits of a byte, or 1 where they have one.
+
+    A product of such a feature `w = digit * high + low` with a code `q` is `high * (digit * q) + low * q`: two products
+    of a byte and an int8, where `digit * q` stays within +-127.
+
+    Examples
+    --------
+    >>> [fine_digit(bits) for bits in (2, 4, 6, 8)]
+    [63, 15, 3, 1]
+    """
+    return _FINE.get(bits, 1)
 
 
 def round_to_sum(weights: F64, total: int) -> NDArray[np.int64]:
@@ -143,6 +164,39 @@ def knot_features(knots: F32, degree: int, points: F32, total: int) -> I64:
     found = np.zeros((len(points), len(knots), rows + 2 * degree), dtype=np.int64)
     np.put_along_axis(found, segment[..., None] + np.arange(degree + 1), weights[..., : degree + 1], axis=2)
     return np.ascontiguousarray(found[:, :, degree : degree + rows].transpose(1, 0, 2))
+
+
+def pair_sum(bits: int) -> int:
+    """Return what two neighbouring uint8 weights may sum to: int16 sums hold as much more as coefficients are narrower.
+
+    Examples
+    --------
+    >>> [pair_sum(bits) for bits in (2, 4, 7, 8)]
+    [16383, 4095, 511, 258]
+    """
+    return PAIR_SUM if bits >= 8 else (1 << 15) - 1 >> (bits - 1)
+
+
+def function_features(function: str, points: F32, unit: float, zero: int, top: int) -> I64:
+    """Return the integer features of a function at the points of codes (docs/spec/semantics.md section 5.5).
+
+    Parameters
+    ----------
+    function : str
+        A key of `lutkan.numerics.float32.ACTIVATIONS`.
+    points : float32 [codes]
+    unit : float
+        What a feature of 1 stands for; a float32 number.
+    zero, top : int
+        What stands for 0, and the largest integer.
+
+    Examples
+    --------
+    >>> function_features("relu", np.array([-1.0, 0.25, 9.0], dtype=np.float32), 0.5, 3, 15)
+    array([ 3,  4, 15])
+    """
+    v = ACTIVATIONS[function](points) * (np.float32(1.0) / np.float32(unit)) + np.float32(zero + 0.5)
+    return np.floor(np.minimum(np.maximum(v, np.float32(0.0)), np.float32(top))).astype(np.int64)
 
 
 def pack_codes(codes: NDArray[np.int8], bits: int) -> NDArray[np.uint8]:

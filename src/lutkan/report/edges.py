@@ -28,6 +28,7 @@ from lutkan.artifact.program import (
 )
 from lutkan.errors import InputError
 from lutkan.ir import KANLayer, LayerNorm, Network
+from lutkan.numerics.fixed_point import pack_codes
 from lutkan.runtimes import reference
 from lutkan.verify.twin import plan_of
 
@@ -255,9 +256,9 @@ def _cut(table: Table, i: int) -> Table:
         return BaseTable(table.function, table.weight[i : i + 1])
     if isinstance(table, SplineTable):
         return replace(table, low=mine(table.low), inverse=mine(table.inverse), rows=table.rows[i : i + 1])
-    # Packed codes of one input may end within a byte, so they are taken as they are unpacked.
-    bits = max(table.coefficient_bits, 8)
-    own: dict[str, Any] = {"in_features": 1, "coefficient_bits": bits, "q": table.coefficients[i : i + 1]}
+    bits, q = table.coefficient_bits, table.coefficients[i : i + 1]
+    # Packed codes of one input may end within a byte, so they are packed anew.
+    own: dict[str, Any] = {"in_features": 1, "q": q if bits >= 8 else pack_codes(q.astype(np.int8), bits)}
     if isinstance(table, ProductTable):
         return replace(table, **own)
     if isinstance(table, BasisTable):

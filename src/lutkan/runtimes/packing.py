@@ -36,7 +36,7 @@ from lutkan.artifact.program import (
     Table,
 )
 from lutkan.errors import RuntimeUnavailableError
-from lutkan.numerics.fixed_point import PAIR_SUM
+from lutkan.numerics.fixed_point import pair_sum
 from lutkan.runtimes import memory
 
 __all__ = ["needed_bytes", "pack_program", "packed_bytes"]
@@ -188,7 +188,11 @@ def _table_bytes(table: Table) -> int:
     item = 2 if table.kernel_bits == 16 else 1
     if isinstance(table, CodeTable):
         stored = 2 * (table.rows + -table.rows % 4)  # as many where zeros keep neighbours apart
-        window = _code_windows(np.asarray(table.weights), item == 2) if table.zero == 0 else None
+        window = (
+            _code_windows(np.asarray(table.weights), item == 2, pair_sum(table.coefficient_bits))
+            if table.zero == 0
+            else None
+        )
         taken = stored if window is None else (table.rows - window[1] + 1) * window[1]
         once = (3 * stored + 2 * taken + 8) * item + (3 * stored if stored <= 2 * _DENSE_DEPTH else 0)
         return edges * once + 32 * math.prod(table.unfolded_shape) * item + 64 * n_in
@@ -484,28 +488,34 @@ def _code_positions(table: CodeTable) -> Packed:
 
 
 def _pack_code_pairs(table: CodeTable) -> Packed:
-    """Lay one feature an input out, two inputs a word with zeros between."""
-    n_in = table.in_features
+    """Lay one feature an input out, two inputs a word: a byte with zeros behind it, or two digits of a fine feature."""
+    n_in, digit = table.in_features, table.digit
     q = _pad(np.asarray(table.coefficients)[:, 0])
-    units = -(-n_in // 2)
-    rows = np.zeros((2 * units, 2, q.shape[1]), dtype=np.int8)
-    rows[:n_in, 0] = q
-    packed = _interleave(rows.reshape(units, 4, -1), 1, 4)
+    digits = 1 if digit == 1 else 2  # rows that an input takes where nothing keeps them apart
+    each = np.zeros((n_in + n_in % 2, 2, q.shape[1]), dtype=np.int8)
+    each[:n_in, 0] = q * np.int8(digit)
+    if digits == 2:
+        each[:n_in, 1] = q
+    units = len(each) // 2
+    packed = _interleave(each.reshape(units, 4, -1), 1, 4)
     block = packed[0, 0].nbytes // 64
-    together = np.zeros((-(-n_in // 4), 4, q.shape[1]), dtype=np.int8)
-    together.reshape(-1, q.shape[1])[:n_in] = q
+    taken = each[:n_in, :digits].reshape(n_in * digits, -1)
+    together = np.zeros((-(-len(taken) // 4), 4, q.shape[1]), dtype=np.int8)
+    together.reshape(-1, q.shape[1])[: len(taken)] = taken
+    weights = table.weights.reshape(-1).astype(np.uint32)
     return {
         **_code_positions(table),
         **_pack_dense(together),
         "kind": _CODE_PAIRS,
         "no_base": np.zeros(n_in, dtype=np.uint32),
+        "depth": digits,
         "segments": 1,
         "units": units,
         "groups": 1,
         "block": block,
         "packed": packed,
         "base": np.arange(units, dtype=np.uint32) * np.uint32(block),
-        "weights": table.weights.reshape(-1).astype(np.uint32),
+        "weights": weights if digits == 1 else weights // np.uint32(digit) | weights % np.uint32(digit) << np.uint32(8),
         "scale": _pad(table.scale),
         "start": _code_start(table, q[:, None]),
     }
@@ -516,8 +526,9 @@ def _pack_code_rows(table: CodeTable) -> Packed:
     n_in, wide = table.in_features, table.kernel_bits == 16
     weights, rows = np.asarray(table.weights), _pad(np.asarray(table.coefficients))
     start = _code_start(table, rows)
-    window = _code_windows(weights, wide) if table.zero == 0 else None
-    if window is None and not wide and _largest_pair(weights) > PAIR_SUM:  # zeros keep neighbours apart
+    pair = pair_sum(table.coefficient_bits)
+    window = _code_windows(weights, wide, pair) if table.zero == 0 else None
+    if window is None and not wide and _largest_pair(weights) > pair:  # zeros keep neighbours apart
         weights = _spread_apart(weights, 2)
         rows = _spread_apart(rows, 1)
     count = rows.shape[1]
@@ -573,7 +584,7 @@ def _code_start(table: CodeTable, rows: Array) -> Array | None:
     return None if table.zero == 0 else -table.zero * rows.sum(axis=(0, 1), dtype=np.int64)
 
 
-def _code_windows(weights: Array, wide: bool) -> tuple[Array, int] | None:
+def _code_windows(weights: Array, wide: bool, pair: int) -> tuple[Array, int] | None:
     """Find the rows that are not zero at each code: the first one [in or 1, codes], and a multiple of 4 that holds all.
 
     None where that is no less than all rows, or where two neighbours sum to too much.
@@ -589,7 +600,7 @@ def _code_windows(weights: Array, wide: bool) -> tuple[Array, int] | None:
         return None
     first = np.minimum(first, count - taps)
     seen = np.take_along_axis(weights, first[..., None] + np.arange(taps), axis=2)
-    return None if not wide and _largest_pair(seen) > PAIR_SUM else (first, taps)
+    return None if not wide and _largest_pair(seen) > pair else (first, taps)
 
 
 def _largest_pair(weights: Array) -> int:

@@ -17,8 +17,17 @@ from numpy.typing import NDArray
 
 from lutkan.artifact.program import CodeTable, KANOp, QuantizeOp, Requantization
 from lutkan.errors import ArtifactError, SpecError
-from lutkan.ir import Activation, Affine, Basis, BSpline, EdgeBank, KANLayer, LayerNorm
-from lutkan.numerics.fixed_point import PAIR_SUM, WEIGHT_SUM, knot_features, pack_codes, round_to_sum
+from lutkan.ir import Activation, Affine, Basis, BSpline, EdgeBank, KANLayer, LayerNorm, NamedFunction
+from lutkan.numerics import float32
+from lutkan.numerics.fixed_point import (
+    WEIGHT_SUM,
+    fine_digit,
+    function_features,
+    knot_features,
+    pack_codes,
+    pair_sum,
+    round_to_sum,
+)
 from lutkan.tables.rounding import round_nearest
 from lutkan.tables.segment import as_float32
 from lutkan.tables.spec import BranchSpec, CodeSpec
@@ -231,7 +240,7 @@ class IntegerFeatures:
     Attributes
     ----------
     values : int64 [in or 1, 2^bits, rows]
-        0 to 255 (with 16-bit coefficients up to 4096).
+        0 to 255; with 16-bit coefficients up to 4096, with fine features below `256 * fine_digit(coefficient bits)`.
     scale : float
     zero : int
         A feature is about `scale * (values - zero)`.
@@ -285,7 +294,7 @@ def integer_features(
     pre: Sequence[Glue] = (),
     *,
     inner: CodeGrid | None = None,
-    kernel: int = 8,
+    bits: int = 8,
 ) -> IntegerFeatures:
     """Round the features of a branch to the integers that the tables hold; training simulates with the same ones.
 
@@ -299,8 +308,9 @@ def integer_features(
         What lies between the decoded code and the basis.
     inner : CodeGrid, optional
         A branch's own grid behind an elementwise `pre`.
-    kernel : int
-        8, or 16 with 16-bit coefficients: features then have up to 12 bits.
+    bits : int
+        Of the stored coefficients: with 16, features have up to 12 bits; with 2 to 6, those of a branch of one function
+        have more than 8 as well.
 
     Returns
     -------
@@ -315,11 +325,10 @@ def integer_features(
     if not np.isfinite(values).all():
         i, code, row = (int(v) for v in np.argwhere(~np.isfinite(values))[0])
         raise SpecError(f"feature {row} of input {i} at code {code} ({grid.decode(code):.6g})", "finite numbers")
-    rows = values.shape[2]
-    if kernel == 16:
-        most = WEIGHT_SUM[16]
-    else:
-        most = (2**31 - 1) // (127 * bank.in_features)
+    rows, kernel = values.shape[2], 16 if bits == 16 else 8
+    digit = fine_digit(bits) if rows == 1 and not isinstance(bank.basis, BSpline) else 1
+    largest = 127 if digit == 1 else 1 << (bits - 1)
+    most = WEIGHT_SUM[16] if kernel == 16 else (2**31 - 1) // (largest * bank.in_features)
     if most < WEIGHT_SUM[8]:
         raise SpecError(f"{bank.in_features} inputs of a coded layer", "at most 66311, so that 32-bit sums hold")
     if isinstance(bank.basis, BSpline):
@@ -327,25 +336,30 @@ def integer_features(
     low, high = min(float(values.min()), 0.0), max(float(values.max()), 0.0)
     if low == high:
         return IntegerFeatures(np.zeros(values.shape, dtype=np.int64), 1.0, 0)
-    top = most // rows if kernel == 16 else min(255, most // rows)
+    top = most // rows if kernel == 16 else min(256 * digit - 1, most // rows)
     if low == 0.0 and rows > 1:
-        top = _densest_top(values / high, most, kernel)
+        top = _densest_top(values / high, most, bits)
     if top < 1:
         raise SpecError(f"{bank.in_features} inputs with {rows} features each", "fewer, so that integer sums hold")
     scale = (high - low) / top
     zero = int(np.rint(-low / scale))
+    function = float32_function(bank.basis) if not pre and inner is None else None
+    if function is not None:
+        unit = float(np.float32(scale))
+        found = function_features(function, grid.points(), unit, zero, top)
+        return IntegerFeatures(found.reshape(1, -1, 1), unit, zero)
     return IntegerFeatures(np.clip(np.rint(values / scale) + zero, 0, top).astype(np.int64), scale, zero)
 
 
-def _densest_top(shares: F64, most: int, kernel: int) -> int:
+def _densest_top(shares: F64, most: int, bits: int) -> int:
     """Return the units that the largest feature may have, so that pairs and sums of rows stay in bounds."""
     rows = shares.shape[2]
     total = int((most - rows) / shares.sum(axis=2).max())
-    if kernel == 16:
+    if bits == 16:
         return total
     even = np.pad(shares, ((0, 0), (0, 0), (0, rows % 2)))
     pairs = even.reshape(*even.shape[:2], -1, 2).sum(axis=3).max()
-    return min(255, int((PAIR_SUM - 1) / pairs), total)
+    return min(255, int((pair_sum(bits) - 1) / pairs), total)
 
 
 def _rounded_splines(bank: EdgeBank, grid: CodeGrid, kernel: int, values: F64, plain: bool) -> IntegerFeatures:
@@ -359,6 +373,11 @@ def _rounded_splines(bank: EdgeBank, grid: CodeGrid, kernel: int, values: F64, p
         rest = np.maximum(1.0 - flat.sum(axis=1), 0.0)
         whole = round_to_sum(np.concatenate([flat, rest[:, None]], axis=1), total)[:, :-1].reshape(values.shape)
     return IntegerFeatures(whole, 1.0 / total, 0)
+
+
+def float32_function(basis: Basis) -> str | None:
+    """Return the name of a function whose values tables compute themselves, or None."""
+    return basis.name if isinstance(basis, NamedFunction) and basis.name in float32.ACTIVATIONS else None
 
 
 def spline_knots(basis: Basis) -> F32 | None:
@@ -413,7 +432,7 @@ class CodeValues:
     def features(self) -> IntegerFeatures:
         """Return the integer features, by code."""
         branch = self.branch
-        return integer_features(branch.bank, self.grid, branch.pre, inner=self._inner, kernel=branch.kernel)
+        return integer_features(branch.bank, self.grid, branch.pre, inner=self._inner, bits=branch.bits)
 
     def evaluate(self, x: F64) -> F64:
         """Evaluate on rounded inputs with unrounded features and sums: [N, in] -> [N, out]."""
@@ -432,8 +451,12 @@ def make_code_table(values: CodeValues) -> CodeTable:
     """Make the table of a branch; its `coded` is False."""
     branch, grid, found = values.branch, values.grid, values.features()
     n_in, n_out = values.shape
-    knots = spline_knots(branch.bank.basis) if not branch.pre and values._inner is None else None
-    stored = found.values.astype(np.int16) if branch.kernel == 16 else found.values.astype(np.uint8)
+    plain = not branch.pre and values._inner is None
+    knots = spline_knots(branch.bank.basis) if plain else None
+    function = float32_function(branch.bank.basis) if plain and found.values.any() else None
+    fine = branch.bank.basis.size == 1 and fine_digit(branch.bits) > 1
+    wide = branch.kernel == 16 or fine
+    stored = found.values.astype(np.int16) if wide else found.values.astype(np.uint8)
     packed = branch.bits < 8
     return CodeTable(
         in_features=n_in,
@@ -447,9 +470,11 @@ def make_code_table(values: CodeValues) -> CodeTable:
         step=grid.step,
         coded=False,
         zero=found.zero,
-        features=None if knots is not None else stored,
+        features=None if knots is not None or function is not None else stored,
         degree=None if knots is None else branch.bank.basis.degree,  # type: ignore[attr-defined]
         knots=knots,
+        function=function,
+        unit=None if function is None else found.scale,
     )
 
 
@@ -678,7 +703,8 @@ def read_coded_layer(layer: KANLayer, op: KANOp, written: object, where: str) ->
         if source.elementwise:
             pre = tuple(step.take(inputs) for step in source.pre if not isinstance(step, LayerNorm))
         cut = bank.take(inputs, outputs)
-        found = integer_features(cut, grid, pre, inner=inner, kernel=table.kernel_bits)
+        rounded = 8 if table.rows == 1 and table.digit == 1 and table.kernel_bits == 8 else table.coefficient_bits
+        found = integer_features(cut, grid, pre, inner=inner, bits=rounded)
         whole = table.in_features, 1 << table.bits, table.rows
         held, unit = np.broadcast_to(table.weights, whole).astype(np.int64), found.scale
         if not np.array_equal(np.broadcast_to(found.values, whole), held):

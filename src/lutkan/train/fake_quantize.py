@@ -29,6 +29,11 @@ def arithmetic(tensor: Tensor) -> ModuleType:
     return compiled if plain and compiled.available() else portable
 
 
+def _matrix(x: Tensor) -> Tensor:
+    """Return inputs of any shape as rows."""
+    return x if x.ndim == 2 else x.reshape(-1, x.shape[-1] if x.ndim else 1)
+
+
 def intervals(bits: int) -> int:
     """Return the intervals between levels that lie evenly about zero: 8 bits are -127 to 127, as the kernels take."""
     return 254 if bits == 8 else (1 << bits) - 1
@@ -102,11 +107,12 @@ class Levels(torch.autograd.Function):
         ctx: Any, x: Tensor, low: Tensor, raw: Tensor, top: int, rounding: bool, factor: float
     ) -> tuple[Tensor, Tensor]:
         ctx.set_materialize_grads(False)
-        found, codes = arithmetic(x).levels(x, low, raw, float(top), coded=True)
+        found, codes = arithmetic(x).levels(_matrix(x), low, raw, float(top), coded=True)
         ctx.save_for_backward(x, low, raw)
         ctx.top, ctx.rounding, ctx.factor = float(top), rounding, factor
+        codes = codes.view(x.shape)
         ctx.mark_non_differentiable(codes)
-        return found, codes
+        return found.view(x.shape), codes
 
     @staticmethod
     @once_differentiable
@@ -115,8 +121,9 @@ class Levels(torch.autograd.Function):
         if grad is None:
             return None, None, None, None, None, None
         x, low, raw = ctx.saved_tensors
-        passed, d_low, d_raw = arithmetic(x).levels_back(x, grad, low, raw, ctx.top, rounding=ctx.rounding)
-        return passed, d_low.mul_(ctx.factor), d_raw.mul_(ctx.factor), None, None, None
+        back = arithmetic(x).levels_back
+        passed, d_low, d_raw = back(_matrix(x), _matrix(grad), low, raw, ctx.top, rounding=ctx.rounding)
+        return passed.view(x.shape), d_low.mul_(ctx.factor), d_raw.mul_(ctx.factor), None, None, None
 
 
 class Stairs(torch.autograd.Function):
@@ -141,12 +148,13 @@ class Stairs(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor | None]:
         ctx.set_materialize_grads(False)
         start = low if zero is None else raw.abs().clamp_min_(TINY).mul_(zero).neg_()
-        found, codes = arithmetic(x).levels(x, start, raw, top, coded=coded)
+        found, codes = arithmetic(x).levels(_matrix(x), start, raw, top, coded=coded)
         ctx.save_for_backward(x, start, zero, raw, alpha)
         ctx.top = top
         if codes is not None:
+            codes = codes.view(x.shape)
             ctx.mark_non_differentiable(codes)
-        return found, codes
+        return found.view(x.shape), codes
 
     @staticmethod
     @once_differentiable
@@ -157,8 +165,8 @@ class Stairs(torch.autograd.Function):
         x, start, zero, raw, alpha = ctx.saved_tensors
         given = float(alpha.detach())
         held = min(max(given, LEAST_ALPHA), MOST_ALPHA)
-        passed, d_low, d_raw, soft = arithmetic(x).stairs_back(x, grad, start, raw, ctx.top, held)
+        passed, d_low, d_raw, soft = arithmetic(x).stairs_back(_matrix(x), _matrix(grad), start, raw, ctx.top, held)
         d_alpha = soft.sum().reshape(alpha.shape) if held == given else torch.zeros_like(alpha)
         if zero is not None:
             d_raw = d_raw - d_low.mul_(zero).mul_(raw.sign())
-        return passed, None if zero is not None else d_low, None, d_raw, d_alpha, None, None
+        return passed.view(x.shape), None if zero is not None else d_low, None, d_raw, d_alpha, None, None

@@ -136,7 +136,7 @@ def _integer_branch(layer: CodedLayer, branch: CodedBranch) -> _Branch:
         grid, inner = layer.grid, branch.grid
     else:
         pre = branch.pre[_after_coupling(branch) :] if branch.grid is None else ()
-    features = integer_features(branch.bank, grid, pre, inner=inner, kernel=branch.kernel)
+    features = integer_features(branch.bank, grid, pre, inner=inner, bits=branch.bits)
     weights = branch.codes.astype(np.float64).reshape(-1, branch.bank.out_features)
     return _Branch(branch, features, weights, (branch.scale * features.scale).astype(np.float32))
 

@@ -13,7 +13,7 @@ from lutkan.artifact.code import CodeTable, QuantizeOp, Requantization
 from lutkan.artifact.codec import decode_program, encode_program
 from lutkan.artifact.program import BaseTable, BranchOp, KANOp
 from lutkan.errors import ArtifactError
-from lutkan.numerics.fixed_point import pack_codes
+from lutkan.numerics.fixed_point import MAX_INPUTS_INT8, fine_digit, pack_codes
 from lutkan.runtimes import available_runtimes
 
 RUNTIMES = [name for name, missing in available_runtimes().items() if not missing]
@@ -90,7 +90,12 @@ def test_packed_coefficients_of_2_to_7_bits(bits):
         ({"coefficient_bits": 7}, "code.q"),
         ({"q": np.full((3, 4, 2), -128, np.int8)}, "holds -128"),
         ({"knots": np.arange(8, dtype=np.float32)[None], "degree": 3}, "one of them"),
-        ({"degree": 3}, "one of them"),
+        ({"degree": 3}, "both or neither"),
+        ({"unit": 1.0}, "both or neither"),
+        ({"function": "silu", "features": None}, "both or neither"),
+        ({"function": "silu", "unit": 1.0}, "one of them"),
+        ({"function": "silu", "unit": 1.0, "features": None}, "code.rows"),
+        ({"function": "sine", "unit": 1.0, "features": None}, "code.function"),
         ({"scale": np.ones(3, np.float32)}, "code.scale"),
         ({"rows": 0}, "code.rows"),
     ],
@@ -116,6 +121,81 @@ def test_tables_that_do_not_fit(changes, text):
 def test_knots_that_do_not_fit(changes, text):
     with pytest.raises(ArtifactError, match=text):
         splines(**changes)
+
+
+def one_row(bits=4, **changes) -> CodeTable:
+    """A table of one feature an input, with coefficients of few bits at their ends."""
+    codes = np.tile(np.int8([-(1 << (bits - 1)), (1 << (bits - 1)) - 1]), (3, 1, 1))
+    packed = codes if bits == 8 else pack_codes(codes, bits)
+    return table(rows=1, coefficient_bits=bits, q=packed, **changes)
+
+
+@pytest.mark.parametrize("bits", range(2, 7))
+def test_fine_features_up_to_their_ends_on_every_runtime(bits, rows_of_codes):
+    most = 256 * (127 >> (bits - 1)) - 1
+    values = np.linspace(0, most, 16).astype(np.int16).reshape(1, 16, 1)
+    values[0, 3] = most // 256
+    for zero in (0, 77, most):
+        found = one_row(bits, features=values, zero=zero)
+        assert found.digit == 127 >> (bits - 1) and found.kernel_bits == 8
+        rows_of_codes(artifact(layer(found)))
+    with pytest.raises(ArtifactError, match=f"at most {most}"):
+        one_row(bits, features=values + np.int16(1))
+    with pytest.raises(ArtifactError, match=r"code\.zero"):
+        one_row(bits, features=values, zero=most + 1)
+
+
+def test_fine_features_belong_to_one_row_and_few_bits():
+    with pytest.raises(ArtifactError, match="is of type int16"):
+        one_row(7, features=np.ones((1, 16, 1), np.int16))
+    with pytest.raises(ArtifactError, match="is of type int16"):
+        table(coefficient_bits=4, q=pack_codes(np.ones((3, 4, 2), np.int8), 4), features=np.ones((1, 16, 4), np.int16))
+
+
+@pytest.mark.parametrize("bits", range(2, 7))
+def test_sums_of_fine_features_stay_in_32_bits_and_their_pairs_in_16(bits):
+    digit = fine_digit(bits)
+    most = 256 * digit - 1
+    found = one_row(bits, features=np.full((1, 16, 1), most, np.int16))
+    assert found.sum_bound // found.in_features * MAX_INPUTS_INT8 < 2**31
+    high, low = divmod(most, digit)
+    assert high <= 255 and digit << (bits - 1) <= 127
+    assert high * (digit << (bits - 1)) + low * (1 << (bits - 1)) < 2**15
+
+
+@pytest.mark.parametrize("bits", [2, 4, 6, 7, 8])
+@pytest.mark.parametrize("function", ["silu", "tanh", "relu", "identity"])
+def test_features_of_a_function_on_every_runtime(function, bits, rows_of_codes):
+    found = one_row(bits, features=None, function=function, unit=0.002, zero=100) if bits < 8 else None
+    if found is None:
+        found = table(rows=1, q=np.ones((3, 1, 2), np.int8), features=None, function=function, unit=0.01, zero=100)
+    digit = 127 >> (bits - 1)
+    assert found.weights.dtype == (np.int16 if digit > 1 else np.uint8)
+    assert 0 <= found.weights.min() and found.weights.max() <= 256 * max(digit, 1) - 1
+    rows_of_codes(artifact(layer(found)))
+    body, arrays = encode_program(artifact(layer(found)).program)
+    assert "features" not in arrays and body["steps"][0]["branches"][0]["table"]["function"] == function
+    unlike = {**body["steps"][0]["branches"][0]["table"], "function": None}
+    body["steps"][0]["branches"][0]["table"] = unlike
+    with pytest.raises(ArtifactError, match="fields"):
+        decode_program(body, arrays)
+
+
+@pytest.fixture
+def rows_of_codes():
+    """Check that all runtimes, and a file read back, answer with the same bits at every code."""
+
+    def check(made: Artifact) -> None:
+        grid = made.program.steps[0].branches[0].table
+        x = np.concatenate([np.tile(grid.points[:, None], (1, 3)), np.random.default_rng(0).normal(0, 1, (40, 3))])
+        x = x.astype(np.float32)
+        wanted = lutkan.load(made, runtime="reference").predict(x)
+        for runtime in RUNTIMES:
+            for rows in (x, x[:3]):  # a batch, and so few rows that no dense product is used
+                assert same_bits(lutkan.load(made, runtime=runtime).predict(rows), wanted[: len(rows)]).all()
+        assert same_bits(lutkan.load(Artifact.open(made.to_bytes()), runtime="reference").predict(x), wanted).all()
+
+    return check
 
 
 def test_features_with_16_bits_are_not_negative():

@@ -100,7 +100,7 @@ def test_spline_features_are_the_recursion_on_decoded_codes(bits, degree, own, k
     rng = np.random.default_rng(bits)
     knots = networks.adapted_knots(rng, 3, degree=degree) if own else networks.uniform_knots(5, degree)
     edges, grid = bank(BSpline(knots, degree)), CodeGrid(-3.1, 6.3 / ((1 << bits) - 1), bits)
-    found, exact = integer_features(edges, grid, kernel=kernel), recursive(edges, grid)
+    found, exact = integer_features(edges, grid, bits=kernel), recursive(edges, grid)
     total = 4096 if kernel == 16 else 255
     assert found.zero == 0 and found.scale == 1 / total
     error = (found.decoded() - exact) * total
@@ -129,7 +129,7 @@ def test_spline_features_are_the_recursion_on_decoded_codes(bits, degree, own, k
 @pytest.mark.parametrize("kernel", [8, 16])
 def test_other_features_lie_within_half_a_step_of_the_recursion(basis, pre, paired, bits, kernel):
     edges, grid = bank(basis), CodeGrid(-3.1, 6.3 / ((1 << bits) - 1), bits)
-    found = integer_features(edges, grid, pre, kernel=kernel)
+    found = integer_features(edges, grid, pre, bits=kernel)
     values = np.broadcast_to(found.values, (3, 1 << bits, basis.size))
     assert np.abs(found.decoded() - recursive(edges, grid, pre)).max() <= found.scale * 0.5000001
     assert values.min() >= 0 and values.max() <= (255 if kernel == 8 else 4096)
@@ -263,7 +263,7 @@ def simulate(net, layers, x):
         seen = layer.grid.encode(x) if codes is None else codes
         sums, scales = [], []
         for part in layer.branches:
-            found = integer_features(part.bank, layer.grid, part.pre, inner=part.grid, kernel=part.kernel)
+            found = integer_features(part.bank, layer.grid, part.pre, inner=part.grid, bits=part.bits)
             values = np.broadcast_to(found.values, (step.shape[0], *found.values.shape[1:])) - found.zero
             picked = np.stack([values[i][seen[:, i]] for i in range(step.shape[0])], axis=1)
             sums.append(picked.reshape(len(seen), -1) @ part.codes.reshape(-1, step.shape[1]).astype(np.int64))

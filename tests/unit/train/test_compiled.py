@@ -102,6 +102,19 @@ def test_matrices_need_not_be_contiguous():
     assert torch.equal(compiled.look_up(table, codes), table[codes.long()])
 
 
+@pytest.mark.parametrize("method", Q.METHODS)
+def test_inputs_of_any_shape(method):
+    quantizer = Q.METHODS[method][1](4)
+    x = matrix((6, 20), 3)
+    quantizer.init_from(x)
+    for shape in ((120,), (2, 3, 20), (6, 20)):
+        given = x.reshape(shape).clone().requires_grad_(True)
+        found, codes = quantizer.quantize(given)
+        assert found.shape == codes.shape == shape and torch.equal(found.reshape(6, 20), quantizer(x))
+        found.sum().backward()
+        assert given.grad.shape == shape
+
+
 def test_wrong_sizes_never_reach_the_kernels():
     w = matrix((3, 8), 0)
     with pytest.raises(ValueError, match="3 numbers"):

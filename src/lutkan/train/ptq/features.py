@@ -81,19 +81,19 @@ class BranchView:
         with np.errstate(under="ignore", over="ignore"):
             return self.bank.basis.evaluate(self.branch.prepare(x)).reshape(len(x), self.weights.shape[1])
 
-    def table(self, grid: CodeGrid, *, integer: bool = True) -> F32:
+    def table(self, grid: CodeGrid, *, bits: int | None = None) -> F32:
         """Return the features by code, float32 [1 or in, 2^A, C].
 
         Parameters
         ----------
         grid : CodeGrid
             The layer's, or the branch's own where it is coupled.
-        integer : bool
-            Whether rounded to the integers that the artifact's tables hold.
+        bits : int, optional
+            Round to the integers that the artifact's tables hold beside coefficients of so many bits.
         """
         pre = () if self.coupled else self.branch.pre
-        if integer:
-            return integer_features(self.bank, grid, pre).decoded().astype(np.float32)
+        if bits is not None:
+            return integer_features(self.bank, grid, pre, bits=bits).decoded().astype(np.float32)
         return code_features(self.bank, grid, pre).astype(np.float32)
 
     def seen(self, x: F64) -> F64:

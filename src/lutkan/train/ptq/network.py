@@ -121,7 +121,9 @@ class QuantizedLayer:
         codes = view.codes(x, self.grid, tuple(branch.grid for branch in self.branches))
         y = np.zeros((len(x), self.layer.shape[1]))
         for branch, quantized, own in zip(view.branches, self.branches, codes, strict=True):
-            table = branch.table(quantized.grid or self.grid, integer=integer).astype(np.float64)
+            table = branch.table(quantized.grid or self.grid, bits=quantized.bits if integer else None).astype(
+                np.float64
+            )
             y += lookup(table, own) @ quantized.weights.T
         return y if self.bias is None else y + self.bias
 
@@ -401,7 +403,10 @@ class _Work:
         inner = self._inner_grids(view, spec, grid, x, target)
         codes = view.codes(x, grid, inner)
         specs = [spec.base if branch.role == "base" else spec.spline for branch in view.branches]
-        tables = [branch.table(own or grid) for branch, own in zip(view.branches, inner, strict=True)]
+        tables = [
+            branch.table(own or grid, bits=_bits(one))
+            for branch, own, one in zip(view.branches, inner, specs, strict=True)
+        ]
         F = [lookup(table, own).astype(np.float32) for table, own in zip(tables, codes, strict=True)]
         if self.method.balance != "none":
             branches = [
@@ -586,7 +591,7 @@ class _OutputError:
         codes = self.view.codes(self.x, grid, inner)
         shared: dict[int, F32] = {}  # by the codes that a branch sees: what every code adds to the outputs
         for number, (branch, own, seen) in enumerate(zip(self.view.branches, inner, codes, strict=True)):
-            table = branch.table(own or grid, integer=False)
+            table = branch.table(own or grid)
             if (1 << (own or grid).bits) > self.few:
                 y += lookup(table, seen) @ self.weights[number]
                 continue
