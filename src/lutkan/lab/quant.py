@@ -29,10 +29,12 @@ from lutkan.train.ptq import METHODS as PTQ_METHODS
 from lutkan.train.ptq import quantize_network
 from lutkan.train.sensitivity import search_bits, sensitivity
 
-__all__ = ["DATA", "PTQ", "QAT", "ROWS", "QuantCell", "Scale", "cells", "measure", "run_quant"]
+__all__ = ["DATA", "DECISIONS", "PTQ", "QAT", "ROWS", "QuantCell", "Scale", "cells", "measure", "run_quant"]
 
 #: Weight and input bits.
 ROWS = ("w8a8", "w4a4", "w3a3", "w2a8", "w2a2")
+#: Where integers are compared with fake quantization, by the default method.
+DECISIONS = ("w8a8", "w4a8")
 QAT = ("lsq", "lsq+", "pact", "dorefa", "qil", "dsq")
 PTQ = tuple(PTQ_METHODS)
 DATA = ("digits", "mnist")
@@ -128,9 +130,10 @@ def cells(
         raise InputError(f"data {data!r}", ", ".join(DATA))
     small = data == "mnist"
     families = families or (_MNIST["families"] if small else FAMILIES)
+    compared = DECISIONS if rows is None and (methods is None or "auto" in methods) else ()
     rows = rows or (_MNIST["rows"] if small else ROWS)
     numbers = list(seeds) if seeds is not None else ([0] if small else [0, 1, 2, 3, 4])
-    known = {"family": FAMILIES, "row": ROWS, "method": (*PTQ, *QAT)}
+    known = {"family": FAMILIES, "row": (*ROWS, *DECISIONS), "method": (*PTQ, *QAT)}
     for what, names in (("family", families), ("row", rows), ("method", methods or ())):
         for name in names:
             if name not in known[what]:
@@ -145,6 +148,7 @@ def cells(
             found.append(QuantCell(data, family, seed, "float", "float", "float"))
             found += [QuantCell(data, family, seed, row, "ptq", method) for row in rows for method in ptq]
             found += [QuantCell(data, family, seed, row, "qat", method) for row in rows for method in qat]
+            found += [QuantCell(data, family, seed, row, "ptq", "auto") for row in compared if row not in rows]
     if not small:
         kinds = (("sensitivity", "quantkan-uniform"), ("mixed", "auto"))
         found += [

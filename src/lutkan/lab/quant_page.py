@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from lutkan.lab.experiment import Run
-from lutkan.lab.quant import PTQ, QAT, ROWS
+from lutkan.lab.quant import DECISIONS, PTQ, QAT, ROWS
 from lutkan.lab.results import markdown_table
 from lutkan.lab.trained import FAMILIES
 
@@ -57,7 +57,8 @@ class _Table:
             if p["data"] == data:
                 self.by.setdefault((p["family"], p["row"], p["method"]), {})[p["seed"]] = cell["values"]
         self.families = [f for f in FAMILIES if any(key[0] == f for key in self.by)]
-        self.rows = [r for r in ROWS if any(key[1] == r for key in self.by)]
+        # Those of the table; of some others there is the default method alone.
+        self.rows = [r for r in ROWS if any(key[1] == r and key[2] != "auto" for key in self.by)]
 
     def values(self, family: str, row: str, method: str, what: str) -> dict[int, float]:
         return {seed: float(v[what]) for seed, v in self.by.get((family, row, method), {}).items() if what in v}
@@ -101,6 +102,19 @@ def verdicts(run: Run) -> list[Verdict]:
 
     preset, own = "quantkan-uniform", "uniform"
     plus = "+.2f"
+    integers = {
+        f"{name} {family} {row}": 100 * table.mean(family, row, "auto", "decision_difference")
+        for name, table in ((d, _Table(run.cells, d)) for d in _TITLES)
+        for family in table.families
+        for row in DECISIONS
+    }
+    line(
+        "C6",
+        "decisions of integers and fake quantization that differ, W8A8 and W4A8, both data sets: at most 0.1 %",
+        integers,
+        lambda v: v <= 0.1,
+        ".3f",
+    )
     line(
         "P1",
         "preset W8A8: drop at most 0.3",
@@ -291,6 +305,9 @@ def quant_page(run: Run, head: Sequence[str], closing: str) -> str:
         for row in t.rows:
             blocks.append(f"### {_TITLES[name]}, {row.upper()}")
             blocks.append(_row_table(t, row))
+        decisions = _decisions_table(t)
+        if decisions:
+            blocks += [f"### {_TITLES[name]}, integers against fake quantization", _filled(_DECISIONS), decisions]
         sensitive = _sensitivity_tables(run, name)
         if sensitive:
             blocks += [f"### {_TITLES[name]}, sensitivity", _filled(_SENSITIVITY), sensitive]
@@ -347,6 +364,12 @@ measured in torch with closed-form splines; after, it is the part of the first l
 outputs, from a straight line through 16 to 64 outputs: finding codes and looking features up.
 """
 
+
+_DECISIONS = """
+By the default method: the share of test rows on which the artifact decides otherwise than the same weights and grids
+with features and sums in floating point, over all seeds, and the root mean squared difference of the outputs over their
+standard deviation.
+"""
 
 _SENSITIVITY = """
 Each part of a network quantized alone, rounded to nearest as the preset does, all others in floating point: accuracy in
@@ -498,6 +521,22 @@ def _row_table(t: _Table, row: str) -> str:
         body.append(tuple(line))
     note = "Accuracy in percent, mean ± standard deviation over seeds, and the change against the float network."
     return f"{markdown_table([head, *body])}\n\n{note}"
+
+
+def _decisions_table(t: _Table) -> str:
+    rows = [row for row in DECISIONS if any(key[1:] == (row, "auto") for key in t.by)]
+    if not rows:
+        return ""
+    head = ("", *(f"{family}: {what}" for family in t.families for what in ("decisions", "outputs")))
+    body = []
+    for row in rows:
+        line = [row.upper()]
+        for family in t.families:
+            differs = t.mean(family, row, "auto", "decision_difference")
+            error = t.mean(family, row, "auto", "output_error")
+            line += [f"{100 * differs:.3f} %", f"{error:.4f}"]
+        body.append(tuple(line))
+    return markdown_table([head, *body])
 
 
 def _speed_table(t: _Table) -> str:

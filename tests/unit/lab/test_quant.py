@@ -8,19 +8,21 @@ import pytest
 from lutkan.errors import InputError
 from lutkan.lab.experiment import Run
 from lutkan.lab.pages import page
-from lutkan.lab.quant import PTQ, QAT, ROWS, cells, run_quant
+from lutkan.lab.quant import DECISIONS, PTQ, QAT, ROWS, cells, run_quant
 from lutkan.lab.quant_page import verdicts
 from lutkan.lab.trained import FAMILIES, Recipe, digits_split, import_trained, train_network
 
 
 def test_cells():
     every = cells("digits")
-    per_network = 1 + len(ROWS) * (len(PTQ) + len(QAT))
+    per_network = 1 + len(ROWS) * (len(PTQ) + len(QAT)) + 1  # and W4A8 by the default method
     assert len(every) == 5 * 4 * (per_network + 2) + 4
     assert len(set(every)) == len(every)
     assert {cell.seed for cell in every[: 4 * per_network]} == {0}  # a run that is cut short has all families
     assert {cell.data for cell in cells("mnist")} == {"mnist"}
     assert [c.method for c in cells("mnist", ("gram",), (3,), ("w4a4",), ("awq",))] == ["float", "awq", "auto"]
+    compared = [(c.row, c.method) for c in cells("mnist", ("gram",)) if c.row in DECISIONS]
+    assert compared == [("w8a8", "auto"), ("w4a8", "auto")]
     for wrong in ({"families": ("mlp",)}, {"rows": ("w1a1",)}, {"methods": ("magic",)}):
         with pytest.raises(InputError, match=str(next(iter(wrong.values()))[0])):
             cells("digits", **wrong)
@@ -117,3 +119,31 @@ def test_verdicts():
     assert poor["default W2A2 at least 5 points above the preset's GPTQ"] == "missed"
     assert poor["default W2A2 at least 91 % on every seed"] == "missed"
     assert poor["default W2A2 at least DSQ's QAT minus 1 point"] == "missed"
+
+
+def test_decisions_of_integers():
+    def run(*shares):
+        values = [
+            {
+                "params": {
+                    "data": "mnist",
+                    "family": "gram",
+                    "seed": s,
+                    "row": "w4a8",
+                    "kind": "ptq",
+                    "method": "auto",
+                },
+                "values": {"accuracy": 96.0, "decision_difference": share, "output_error": 0.004},
+            }
+            for s, share in enumerate(shares)
+        ]
+        return Run({"experiment": "quant"}, tuple(values))
+
+    def word(*shares):
+        return next(v.word for v in verdicts(run(*shares)) if v.line == "C6")
+
+    assert [word(0.0005, 0.0013), word(0.0005, 0.0017), word()] == ["met", "missed", "not measured"]
+    text = page(run(0.0005, 0.0017))
+    assert "### MNIST, integers against fake quantization" in text
+    assert "| W4A8 | 0.110 % | 0.0040 |" in text
+    assert "### MNIST, W4A8" not in text
