@@ -9,7 +9,7 @@ from lutkan.errors import InputError
 from lutkan.lab.experiment import Run
 from lutkan.lab.pages import page
 from lutkan.lab.quant import DECISIONS, PTQ, QAT, ROWS, cells, run_quant
-from lutkan.lab.quant_page import verdicts
+from lutkan.lab.quant_page import quant_page, verdicts
 from lutkan.lab.trained import FAMILIES, Recipe, digits_split, import_trained, train_network
 
 
@@ -123,27 +123,19 @@ def test_verdicts():
 
 def test_decisions_of_integers():
     def run(*shares):
-        values = [
-            {
-                "params": {
-                    "data": "mnist",
-                    "family": "gram",
-                    "seed": s,
-                    "row": "w4a8",
-                    "kind": "ptq",
-                    "method": "auto",
-                },
-                "values": {"accuracy": 96.0, "decision_difference": share, "output_error": 0.004},
-            }
-            for s, share in enumerate(shares)
-        ]
-        return Run({"experiment": "quant"}, tuple(values))
+        params = {"data": "mnist", "family": "gram", "row": "w4a8", "kind": "ptq", "method": "auto"}
+        values = {"accuracy": 96.0, "output_error": 0.004}
+        cells = (
+            {"params": {**params, "seed": seed}, "values": {**values, "decision_difference": share}}
+            for seed, share in enumerate(shares)
+        )
+        return Run({"experiment": "quant"}, tuple(cells))
 
     def word(*shares):
         return next(v.word for v in verdicts(run(*shares)) if v.line == "C6")
 
     assert [word(0.0005, 0.0013), word(0.0005, 0.0017), word()] == ["met", "missed", "not measured"]
-    text = page(run(0.0005, 0.0017))
+    text = quant_page(run(0.0005, 0.0017), ["# Title"], "The end.")
     assert "### MNIST, integers against fake quantization" in text
     assert "| W4A8 | 0.110 % | 0.0040 |" in text
     assert "### MNIST, W4A8" not in text
