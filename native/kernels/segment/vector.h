@@ -1,17 +1,15 @@
-/* The family for any vector width: an instruction set includes this after defining its vectors.
+/* The family for any vector width: an instruction set includes this after vectors/<isa>.h, and after defining
  *
- * type       vec (WIDTH floats)
- * ISA(name)  name of an exported function
- * TILE       vectors of sums held in registers while all hits pass; TILE / 2 where fewer outputs are left, then LK_PAD
- * vset(a), vload(p), vstore(p, v), vadd, vsub, vmul; vint8(p), vuint8(p): WIDTH codes as floats
+ * TILE                 vectors of sums held in registers while all hits pass; TILE / 2 where fewer outputs are left, then
+ *                      LK_PAD
+ * vint8(p), vuint8(p)  WIDTH codes as floats
  *
  * Tiles of outputs are the outer loop and hits the inner one: every sum still takes hit after hit. */
 #include "segment.h"
+#include "vectors/functions.h"
 
 /* Which samples a hit needs is only known from the inputs, so they are called for so many hits ahead. */
 #define AHEAD 6
-
-#define INLINE static inline __attribute__((always_inline))
 
 INLINE vec codes(const void *row, size_t o, const int is_unsigned) {
     return is_unsigned ? vuint8((const uint8_t *)row + o) : vint8((const int8_t *)row + o);
