@@ -29,8 +29,8 @@
 #include <cpuid.h>
 #endif
 
-/* Instruction set `isa`; `narrow` is that of the int8 products, `spread`, `bytes` and `dense` may be NULL. */
-#define KERNELS(label, isa, narrow, spread, bytes, dense)                                                                   \
+/* Instruction set `isa`; `narrow` is that of the int8 products, `spread`, `eight`, `few` and `dense` may be NULL. */
+#define KERNELS(label, isa, narrow, spread, eight, few, dense)                                                                   \
     {                                                                                                                \
         .name = label, .activate = lk_activate_##isa, .prelu = lk_prelu_##isa, .affine = lk_affine_##isa,            \
         .layer_norm = lk_layer_norm_##isa, .add_products = lk_add_products_##isa, .add_scaled = lk_add_scaled_##isa,   \
@@ -38,7 +38,8 @@
         .segment_nearest = lk_segment_nearest_##isa, .encode = lk_encode_##isa, .basis8 = lk_basis8_##narrow,        \
         .encode_codes = lk_encode_codes_##isa, .requantize8 = lk_requantize8_##isa,                                   \
         .requantize16 = lk_requantize16_##isa, .give_codes = lk_give_codes_##isa,                                     \
-        .locate = lk_locate_##isa, .codes = lk_codes_##isa, .outside = lk_outside_##isa, .spread8 = spread, .encode_dense = bytes,              \
+        .locate = lk_locate_##isa, .codes = lk_codes_##isa, .outside = lk_outside_##isa, .spread8 = spread, .encode_dense = eight,             \
+        .encode_bytes = few,                                                                                         \
         .dense8 = dense, .basis16 = lk_basis16_##isa, .finish8 = lk_finish8_##narrow,             \
         .finish16 = lk_finish16_##isa, .steps = lk_steps_##isa, .steps_back = lk_steps_back_##isa,                   \
         .bent = lk_bent_##isa, .bent_back = lk_bent_back_##isa, .interval = lk_interval_##isa,                       \
@@ -92,15 +93,16 @@ static int has_dot(void) {
 static const choice choices[] = {
 #if X86
 #if defined(LUTKAN_AMX) && defined(__linux__)
-    {KERNELS("amx", avx512vnni, avx512vnni, lk_spread8_amx, lk_encode_dense_amx, lk_dense8_amx), has_amx},
+    {KERNELS("amx", avx512vnni, avx512vnni, lk_spread8_amx, lk_encode_dense_amx,
+             lk_encode_bytes_amx, lk_dense8_amx), has_amx},
 #endif
-    {KERNELS("avx512vnni", avx512vnni, avx512vnni, NULL, NULL, NULL), has_avx512vnni},
-    {KERNELS("avx2", avx2, avx2, NULL, NULL, NULL), has_avx2},
+    {KERNELS("avx512vnni", avx512vnni, avx512vnni, NULL, NULL, NULL, NULL), has_avx512vnni},
+    {KERNELS("avx2", avx2, avx2, NULL, NULL, NULL, NULL), has_avx2},
 #elif defined(__aarch64__)
-    {KERNELS("neondot", neon, neondot, NULL, NULL, NULL), has_dot},
-    {KERNELS("neon", neon, neon, NULL, NULL, NULL), always},
+    {KERNELS("neondot", neon, neondot, NULL, NULL, NULL, NULL), has_dot},
+    {KERNELS("neon", neon, neon, NULL, NULL, NULL, NULL), always},
 #endif
-    {KERNELS("serial", serial, serial, NULL, NULL, NULL), always},
+    {KERNELS("serial", serial, serial, NULL, NULL, NULL, NULL), always},
 };
 
 enum { CHOICES = sizeof choices / sizeof choices[0] };

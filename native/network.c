@@ -300,21 +300,10 @@ static int encode_codes(const lk_table *t, const lk_kernels *k, const float *x, 
 }
 
 /* One feature an input, two inputs a word: no two of them meet in a 16-bit sum. With depth 2 a feature has two bytes. */
-static void encode_pairs(const lk_table *t, const lk_kernels *k, const float *x, int dense, uint8_t *row, uint32_t *off,
-                         uint32_t *words, workspace *space) {
+static void encode_pairs(const lk_table *t, const lk_kernels *k, const float *x, uint32_t *off, uint32_t *words,
+                         workspace *space) {
     uint32_t *one = space->tail_words;
     k->encode_codes(&t->dense_at, x, space->tail_off, one, t->inputs);
-    if (dense) {
-        if (t->depth == 1) {
-            for (size_t i = 0; i < t->inputs; ++i) row[i] = (uint8_t)one[i];
-        } else {
-            for (size_t i = 0; i < t->inputs; ++i) {
-                row[2 * i] = (uint8_t)one[i];
-                row[2 * i + 1] = (uint8_t)(one[i] >> 8);
-            }
-        }
-        return;
-    }
     const size_t whole = t->inputs / 2;
     for (size_t u = 0; u < whole; ++u) words[u] = one[2 * u] | one[2 * u + 1] << 16;
     if (whole < t->units) words[whole] = one[2 * whole];
@@ -380,7 +369,10 @@ static int encode_row(const lk_table *t, const lk_kernels *k, const float *x, in
         return beyond;
     }
     if (t->kind == LK_TABLE_CODE_PAIRS) {
-        encode_pairs(t, k, x, dense, row, off, words, space);
+        if (dense)
+            k->encode_bytes(&t->dense_at, x, t->depth, row, t->inputs);
+        else
+            encode_pairs(t, k, x, off, words, space);
         return 0;
     }
     if (dense && t->kind == LK_TABLE_CODE_ROWS && t->bytes == NULL) { /* an input's row is what its code names */

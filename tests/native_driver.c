@@ -149,7 +149,9 @@ static lk_levels levels_of(const argument *a) {
 
 static int64_t call(const lk_kernels *k, const char *name, const argument *a) {
 #define IS(member) (strcmp(name, #member) == 0)
-    const lk_positions at = IS(encode) || IS(encode_dense) || IS(encode_codes) ? positions(a, IS(encode_codes)) : (lk_positions){0};
+    const lk_positions at = IS(encode) || IS(encode_dense) || IS(encode_codes) || IS(encode_bytes)
+                                ? positions(a, IS(encode_codes) || IS(encode_bytes))
+                                : (lk_positions){0};
     if (IS(activate)) k->activate((int)a[0].integer, F(1), F(2), N(3));
     else if (IS(prelu)) k->prelu(F(0), F(1), F(2), N(3));
     else if (IS(affine)) k->affine(F(0), F(1), F(2), F(3), N(4));
@@ -210,6 +212,8 @@ static int64_t call(const lk_kernels *k, const char *name, const argument *a) {
     else if (IS(encode_dense))
         (k->encode_dense != NULL ? k->encode_dense : lk_encode_dense_serial)(&at, (const uint64_t *)(void *)a[8].array,
                                                                              F(9), a[10].array, N(11));
+    else if (IS(encode_bytes))
+        (k->encode_bytes != NULL ? k->encode_bytes : lk_encode_bytes_serial)(&at, F(10), N(11), a[12].array, N(13));
     else if (IS(dense8))
         (k->dense8 != NULL ? k->dense8 : lk_dense8_serial)(a[0].array, N(1), I8(2), N(3), N(4), N(5), I32(6));
     else if (IS(name)) snprintf((char *)a[0].array, a[0].size, "%s", k->name);

@@ -161,6 +161,8 @@ typedef struct lk_kernels {
                     uint8_t *to);
     /* The same from positions alone, for inputs of eight bytes: to[8 i ..] = bytes[p]. */
     void (*encode_dense)(const lk_positions *at, const uint64_t *bytes, const float *x, uint8_t *to, size_t n);
+    /* The same for inputs of one or two bytes: the low `width` bytes of weights[i * stride + p]. */
+    void (*encode_bytes)(const lk_positions *at, const float *x, size_t width, uint8_t *to, size_t n);
     /* acc[r][o] += sum_k rows_[r * stride + k] * tiles[o / 16][k / 64][k % 64 / 4][o % 16][k % 4], k < 64 n_tiles;
      * rows up to the next multiple of 16 are read and their sums written, so buffers hold that many. */
     void (*dense8)(const uint8_t *rows_, size_t stride, const int8_t *tiles, size_t rows, size_t n_tiles, size_t n,

@@ -24,18 +24,38 @@ void lk_spread8_amx(const uint32_t *s, const uint32_t *w, size_t inputs, size_t 
     lk_spread_any(s + i, w + i, inputs - i, 1, shift, depth, to + 8 * i);
 }
 
+/* Positions of sixteen inputs. */
+static inline __attribute__((always_inline)) __m512i positions(const lk_positions *at, const float *x, size_t i) {
+    const __m512 last = _mm512_set1_ps((float)(at->count - 1u));
+    const __m512 shifted = _mm512_sub_ps(_mm512_loadu_ps(x + i), _mm512_loadu_ps(at->low + i));
+    const __m512 v = _mm512_mul_ps(shifted, _mm512_loadu_ps(at->inverse + i));
+    return _mm512_cvttps_epi32(_mm512_max_ps(_mm512_min_ps(v, last), _mm512_setzero_ps()));
+}
+
 void lk_encode_dense_amx(const lk_positions *at, const uint64_t *bytes, const float *x, uint8_t *to, size_t n) {
-    const __m512 last = _mm512_set1_ps((float)(at->count - 1u)), zero = _mm512_setzero_ps();
     size_t i = 0;
     for (; i + 16 <= n; i += 16) {
-        const __m512 shifted = _mm512_sub_ps(_mm512_loadu_ps(x + i), _mm512_loadu_ps(at->low + i));
-        const __m512 v = _mm512_mul_ps(shifted, _mm512_loadu_ps(at->inverse + i));
-        const __m512i p = _mm512_cvttps_epi32(_mm512_max_ps(_mm512_min_ps(v, last), zero));
+        const __m512i p = positions(at, x, i);
         const __m256i low = _mm512_castsi512_si256(p), high = _mm512_extracti64x4_epi64(p, 1);
         _mm512_storeu_si512(to + 8 * i, _mm512_i32gather_epi64(low, (const void *)bytes, 8));
         _mm512_storeu_si512(to + 8 * i + 64, _mm512_i32gather_epi64(high, (const void *)bytes, 8));
     }
     for (; i < n; ++i) memcpy(to + 8 * i, bytes + lk_position_one(at, x, i), 8);
+}
+
+void lk_encode_bytes_amx(const lk_positions *at, const float *x, size_t width, uint8_t *to, size_t n) {
+    const __m512i lanes = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    const __m512i stride = _mm512_set1_epi32((int)at->stride), first = _mm512_mullo_epi32(lanes, stride);
+    size_t i = 0;
+    for (; i + 16 <= n; i += 16) {
+        const uint32_t *weights = at->weights + i * at->stride;
+        const __m512i w = _mm512_i32gather_epi32(_mm512_add_epi32(positions(at, x, i), first), (const void *)weights, 4);
+        if (width == 1)
+            _mm_storeu_si128((__m128i *)(void *)(to + i), _mm512_cvtepi32_epi8(w));
+        else
+            _mm256_storeu_si256((__m256i *)(void *)(to + 2 * i), _mm512_cvtepi32_epi16(w));
+    }
+    for (; i < n; ++i) lk_encode_bytes_one(at, x, width, to, i);
 }
 
 typedef struct tile_config {

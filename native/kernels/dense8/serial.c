@@ -19,3 +19,7 @@ void lk_dense8_serial(const uint8_t *rows_, size_t stride, const int8_t *tiles, 
 void lk_encode_dense_serial(const lk_positions *at, const uint64_t *bytes, const float *x, uint8_t *to, size_t n) {
     for (size_t i = 0; i < n; ++i) memcpy(to + 8 * i, bytes + lk_position_one(at, x, i), 8);
 }
+
+void lk_encode_bytes_serial(const lk_positions *at, const float *x, size_t width, uint8_t *to, size_t n) {
+    for (size_t i = 0; i < n; ++i) lk_encode_bytes_one(at, x, width, to, i);
+}

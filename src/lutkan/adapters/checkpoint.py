@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import pickle
 import re
+import struct
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +18,24 @@ from numpy.typing import NDArray
 from lutkan.errors import ImportModelError, RuntimeUnavailableError
 
 __all__ = ["Checkpoint", "LayerTensors", "natural_key", "read_checkpoint", "read_torch_file"]
+
+
+# Where training loops keep the state_dict in a checkpoint that holds more.
+_WRAPPED = ("state_dict", "model_state_dict", "model")
+# What torch.load raises on bytes that are no checkpoint.
+_TORCH_ERRORS = (
+    pickle.UnpicklingError,
+    struct.error,
+    AssertionError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    OSError,
+    OverflowError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,6 +143,8 @@ def read_checkpoint(source: object) -> Checkpoint:
     path = Path(str(source))
     if not path.is_file():
         allowed = "a .safetensors, .pt or .pth file, or a pykan checkpoint prefix"
+        if path.is_dir():
+            raise ImportModelError(f"{path}: is a folder", allowed, "name the file in it")
         raise ImportModelError(f"{path}: no such file", allowed)
     if path.suffix == ".safetensors":
         return Checkpoint(_read_safetensors(path), path.name)
@@ -157,21 +180,37 @@ def _read_torch(path: Path) -> Mapping[str, Any]:
         raise RuntimeUnavailableError(
             f"{path}: reading a torch file needs torch", fix="pip install torch, or save the state_dict as .safetensors"
         ) from error
-    import pickle
-
+    allowed = "a file written by torch.save(model.state_dict(), path)"
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        reason = str(error).split("\n")[0]
+        with path.open("rb") as file:
+            empty = not file.read(1)
+    except OSError as error:
+        raise ImportModelError(f"{path}: cannot be read ({error.strerror})", allowed) from error
+    if empty:
+        raise ImportModelError(f"{path}: is empty, 0 bytes", allowed, "save or copy it again")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except _TORCH_ERRORS as error:
+        refused = re.search(r"(?:GLOBAL|Unsupported class) ([\w.]+)", str(error))  # torch's own text goes on for a page
+        if refused is None:
+            raise ImportModelError(
+                f"{path}: damaged, or not written by torch.save", allowed, "save or copy it again"
+            ) from error
         raise ImportModelError(
-            f"{path}: torch.load(weights_only=True) refuses it ({reason})",
-            "a file written by torch.save(model.state_dict(), path)",
-            "load whole pickled modules yourself and pass the live module: unpickling runs code",
+            f"{path}: not a state_dict: it holds a pickled {refused[1]}, and unpickling runs code",
+            allowed,
+            "where you trust it, load it and save model.state_dict() instead, or pass the live module to import_model",
         ) from error
-    if isinstance(state, Mapping) and isinstance(state.get("state_dict"), Mapping):
-        state = state["state_dict"]
+    for key in _WRAPPED:
+        if isinstance(state, Mapping) and isinstance(state.get(key), Mapping):
+            state = state[key]
+            break
     if not isinstance(state, Mapping):
-        raise ImportModelError(f"{path}: holds a {type(state).__name__}", "a state_dict")
+        raise ImportModelError(
+            f"{path}: holds a {type(state).__name__}, not a state_dict", allowed, "save model.state_dict() instead"
+        )
     return state
 
 

@@ -25,11 +25,11 @@ from lutkan.cli.options import (
     split_names,
 )
 from lutkan.cli.rows import F32, read_rows, require_place
-from lutkan.cli.terminal import count, figure, print_json, table, working, wrapped
+from lutkan.cli.terminal import count, figure, in_options, print_json, table, working, wrapped
 from lutkan.errors import InputError, SpecError
 from lutkan.ir import Network
 from lutkan.tables import LayerSpec, SegmentSpec, Spec, calibration_rows, compile_network, resolve_spec
-from lutkan.tables.spec import NAMED_SPECS, BranchSpec
+from lutkan.tables.spec import NAMED_SPECS, SPEC_NAMES, BranchSpec, named_spec
 
 __all__ = ["DEFAULT_SPEC", "compile", "table_bytes"]
 
@@ -138,11 +138,12 @@ def _spec(text: str) -> Spec | str:
         return AUTO
     if not text.endswith(".json"):
         try:
-            return resolve_spec(text)
+            named = named_spec(text)
         except SpecError as error:
-            raise SpecError(
-                f"--spec {text}: {error.found}", error.allowed, "lutkan compile --help lists them"
-            ) from error
+            raise SpecError(f"--spec {text}: {error.found}", error.allowed, error.fix) from error
+        if named is None:
+            raise SpecError(f"--spec {text}", f"{SPEC_NAMES}, auto, or a .json file with a Spec", "such as --spec int8")
+        return named
     try:
         return resolve_spec(json.loads(Path(text).read_text(encoding="utf-8")))
     except OSError as error:
@@ -258,8 +259,8 @@ def _result(path: Path, artifact: Artifact) -> dict[str, Any]:
 
 def _text(path: Path, net: Network, artifact: Artifact) -> str:
     lines = [f"{net.source.family}: {net.in_features} -> {net.out_features}, {count(net.edges)} edges"]
-    lines += [wrapped(f"default taken: {text}", "  ") for text in net.source.defaults_taken]
-    lines += [wrapped(f"note: {text}", "  ") for text in net.source.notes]
+    lines += [wrapped(in_options(f"default taken: {text}"), "  ") for text in net.source.defaults_taken]
+    lines += [wrapped(in_options(f"note: {text}"), "  ") for text in net.source.notes]
     calibration = artifact.manifest["calibration"]
     if calibration["rows"]:
         lines.append(f"calibrated on {count(calibration['rows'])} rows")

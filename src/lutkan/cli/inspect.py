@@ -11,7 +11,7 @@ from lutkan.adapters.inspection import Inspection
 from lutkan.artifact import Artifact
 from lutkan.cli.compile import table_bytes
 from lutkan.cli.options import AsJson, Config, Family, Settings, open_artifact, read_config
-from lutkan.cli.terminal import count, figure, print_json, table, wrapped
+from lutkan.cli.terminal import count, figure, in_options, print_json, table, wrapped
 from lutkan.errors import InputError
 
 __all__ = ["inspect", "inspection_text", "is_artifact"]
@@ -82,10 +82,10 @@ def inspection_text(found: Inspection) -> str:
         lines.append(wrapped(f"layers: {', '.join(found.layer_names)}"))
     remarks = [f"default taken: {text}" for text in found.defaults_taken] + [f"note: {text}" for text in found.notes]
     if remarks:
-        lines += ["", *map(wrapped, remarks)]
+        lines += ["", *(wrapped(in_options(remark)) for remark in remarks)]
     if found.needed:
         lines += ["", f"needed before it can be imported: {', '.join(found.needed)} (--set KEY=VALUE or --config FILE)"]
-        lines.append(wrapped(found.problem, "  "))
+        lines.append(wrapped(in_options(found.problem), "  "))
     if found.config_keys:
         lines += ["", "settings of this family (--set KEY=VALUE or --config FILE)"]
         lines += [wrapped(f"{key}: {text}", "  ") for key, text in found.config_keys.items()]
@@ -125,8 +125,8 @@ def _artifact_text(path: str, artifact: Artifact) -> str:
         )
     if artifact.golden_x is not None:
         lines.append(f"{len(artifact.golden_x)} golden rows for self-tests")
-    lines += [wrapped(f"default taken: {text}") for text in source.get("defaults_taken", ())]
-    lines += [wrapped(f"note: {text}") for text in source.get("notes", ())]
+    lines += [wrapped(in_options(f"default taken: {text}")) for text in source.get("defaults_taken", ())]
+    lines += [wrapped(in_options(f"note: {text}")) for text in source.get("notes", ())]
     return "\n".join(lines)
 
 

@@ -30,6 +30,7 @@ __all__ = [
     "memory",
     "oob",
     "print_run",
+    "result_file",
     "sweep",
 ]
 
@@ -67,6 +68,14 @@ Nets = Annotated[
     typer.Option("--nets", metavar="NAMES", help="Some of its networks, separated by commas.", show_default=False),
 ]
 Seeds = Annotated[int, typer.Option("--seeds", min=1, max=1000, help="Seeds: 0, 1, ...")]
+
+
+def result_file(output: Path | None, verb: str) -> Path:
+    """Return where the results of a verb go, by default VERB.jsonl here; a folder is refused before work begins."""
+    path = output or Path(f"{verb}.jsonl")
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder", "the name of a result file", f"such as -o {path / verb}.jsonl")
+    return path
 
 
 @contextmanager
@@ -130,7 +139,7 @@ def sweep(
 
     names, numbers = _chosen(nets, tuple(experiment.NETS), quick), tuple(range(2 if quick else seeds))
     settings = experiment.settings(quick=quick, clock=clock.value)
-    target = output or Path("sweep.jsonl")
+    target = result_file(output, "sweep")
     with advancing("sweep", len(experiment.cells(names, numbers, quick=quick))) as on_cell:
         run = experiment.run_sweep(
             target,
@@ -170,7 +179,7 @@ def oob(
 
     names, numbers = _chosen(nets, tuple(experiment.NETS), quick), tuple(range(2 if quick else seeds))
     rows = 128 if quick else experiment.ROWS
-    target = output or Path("oob.jsonl")
+    target = result_file(output, "oob")
     with advancing("policies", len(experiment.cells(names, numbers))) as on_cell:
         run = experiment.run_oob(
             target, names=names, seeds=numbers, rows=rows, workers=workers, ray=ray, again=again, on_cell=on_cell
@@ -200,7 +209,7 @@ def memory(
     from lutkan.lab import memory as experiment
 
     names = _chosen(nets, tuple(experiment.NETS), quick)
-    target = output or Path("memory.jsonl")
+    target = result_file(output, "memory")
     with advancing("bytes", len(experiment.cells(names))) as on_cell:
         run = experiment.run_memory(target, names=names, workers=workers, ray=ray, again=again, on_cell=on_cell)
     print_run(run, target, as_json=as_json)
@@ -227,7 +236,7 @@ def coldstart(
     from lutkan.lab import coldstart as experiment
 
     names = _chosen(nets, tuple(experiment.NETS), quick)
-    target = output or Path("coldstart.jsonl")
+    target = result_file(output, "coldstart")
     with advancing("starts", len(experiment.cells(names, quick=quick))) as on_cell:
         run = experiment.run_coldstart(
             target,

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from lutkan.cli.lab import Again, Clock, Output, OverRay, Quick, Timer, Workers, advancing, print_run
+from lutkan.cli.lab import Again, Clock, Output, OverRay, Quick, Timer, Workers, advancing, print_run, result_file
 from lutkan.cli.options import AsJson, Drop, split_names
 from lutkan.cli.terminal import working
 from lutkan.errors import InputError
@@ -108,7 +108,7 @@ def dos(
     from lutkan.lab.dos import study as experiment
     from lutkan.lab.dos.sides import Task
 
-    target = output or Path("dos.jsonl")
+    target = result_file(output, "dos")
     study = experiment.Study(
         tuple(experiment.Source.of(path) for path in paths),
         task=Task(normal=normal or "", protocol=protocol.value, split=split.value, test_share=test_share),

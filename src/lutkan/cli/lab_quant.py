@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from lutkan.cli.lab import Again, Output, OverRay, Quick, Workers, advancing
+from lutkan.cli.lab import Again, Output, OverRay, Quick, Workers, advancing, result_file
 from lutkan.cli.options import AsJson, split_names
 from lutkan.cli.terminal import note, print_json
 
@@ -47,6 +46,7 @@ def quant(
     from lutkan.lab import quant as experiment
     from lutkan.lab.pages import page
 
+    target = result_file(output, "quant")
     chosen = [
         cell
         for name in split_names(data)
@@ -58,7 +58,6 @@ def quant(
             split_names(methods) or (("auto", "quantkan-uniform", "dsq") if quick else None),
         )
     ]
-    target = output or Path("quant.jsonl")
     with advancing("quantizing", len(chosen)) as on_cell:
         run = experiment.run_quant(target, chosen, quick=quick, workers=workers, ray=ray, again=again, on_cell=on_cell)
     if as_json:

@@ -24,7 +24,7 @@ from lutkan.cli.options import (
     split_names,
 )
 from lutkan.cli.rows import read_rows, require_place
-from lutkan.cli.terminal import count, figure, print_json, progress, table, working, wrapped
+from lutkan.cli.terminal import count, figure, in_options, print_json, progress, table, working, wrapped
 from lutkan.errors import InputError, SpecError
 from lutkan.ir import Network
 from lutkan.tables import LayerSpec, Spec, resolve_spec
@@ -33,7 +33,7 @@ from lutkan.train.ptq.network import Quantized
 
 __all__ = ["quantize"]
 
-_BITS = re.compile(r"w(\d+)a(\d+)")
+_BITS = re.compile(r"w[2-8]a[2-8]")
 
 
 def quantize(
@@ -155,8 +155,7 @@ def _spec(text: str) -> Spec | LayerSpec:
             raise SpecError(f"{text}: cannot be read ({error.strerror})", "a .json file with a Spec") from error
         except (json.JSONDecodeError, UnicodeDecodeError) as error:
             raise SpecError(f"{text}: not JSON ({error})", "a .json file with a Spec") from error
-    match = _BITS.fullmatch(text)
-    if match is None or not all(2 <= int(part) <= 8 for part in match.groups()):
+    if not _BITS.fullmatch(text):
         raise SpecError(f"--bits {text}", "w<2 to 8>a<2 to 8>, or a .json file with a Spec", "such as --bits w4a8")
     return resolve_spec(text)
 
@@ -192,7 +191,7 @@ def _result(path: Path, done: Quantized, artifact: Artifact) -> dict[str, Any]:
 def _text(path: Path, done: Quantized, artifact: Artifact) -> str:
     net = done.net
     lines = [f"{net.source.family}: {net.in_features} -> {net.out_features}, {count(net.edges)} edges"]
-    lines += [wrapped(f"default taken: {text}", "  ") for text in net.source.defaults_taken]
+    lines += [wrapped(in_options(f"default taken: {text}"), "  ") for text in net.source.defaults_taken]
     rows = done.info["calibration_rows"]
     how = f"calibrated on {count(rows)} rows" if rows else "calibrated on no data: rows drawn from the grid's domain"
     lines.append(f"method {done.info['method']}, {how}")
@@ -213,7 +212,14 @@ def _text(path: Path, done: Quantized, artifact: Artifact) -> str:
     else:
         lines.append("not verified: lutkan verify does it on rows of yours")
     search = artifact.manifest.get("search")
-    if search and search["flat_divergence"] is not None:
+    if search and set(search["bits"].values()) == {search["flat_bits"]}:
+        lines.append(
+            wrapped(
+                f"the search kept {search['flat_bits']} bits everywhere: no spread of these bytes that it tried came "
+                f"closer to the float model (divergence {figure(search['divergence'])})"
+            )
+        )
+    elif search and search["flat_divergence"] is not None:
         lines.append(
             wrapped(
                 f"divergence from the float model {figure(search['divergence'])}, with flat {search['flat_bits']} bits "

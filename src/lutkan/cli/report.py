@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Annotated
 import typer
 
 from lutkan.cli.options import AsJson, Config, Family, Settings, import_checkpoint, open_artifact
+from lutkan.cli.rows import require_place
 from lutkan.cli.terminal import count, print_json, working, wrapped
 from lutkan.errors import InputError
 from lutkan.report.load import Result, read_results
@@ -118,6 +118,7 @@ def _outputs(output: Sequence[Path] | None) -> list[Path]:
     for path in output:
         if path.suffix not in _FORMS:
             raise InputError(f"-o {path}: unknown kind of file {path.suffix!r}", ", ".join(_FORMS))
+        require_place(path)
     return list(dict.fromkeys(output))
 
 
@@ -137,10 +138,12 @@ def _write(path: Path, text: str) -> int:
     try:
         partial.write_bytes(data)
         partial.replace(path)
-    except OSError:
-        with contextlib.suppress(OSError):
-            partial.unlink()
-        raise
+    except OSError as error:
+        raise InputError(
+            f"{path}: cannot be written ({error.strerror or error})", fix="choose another place"
+        ) from error
+    finally:
+        partial.unlink(missing_ok=True)
     return len(data)
 
 

@@ -215,6 +215,13 @@ def _open_text(path: Path, delimiter: str, header: bool | None, drop: Sequence[s
         first_line, line = next(numbered, (0, ""))
     if not first_line:
         raise InputError(f"{path}: no rows", "lines of numbers")
+    if _has_semicolons(line, delimiter):
+        kind = {",": "commas", "\t": "tabs"}[delimiter]
+        raise InputError(
+            f"{path}, line {first_line}: its cells are separated by semicolons",
+            f"{kind}, and numbers with a decimal point",
+            f"write the file again with {kind}",
+        )
     cells = _cells(path, first_line, line, delimiter)
     if header is None:
         header = _is_header(path, cells)
@@ -263,6 +270,14 @@ def _number(cell: str) -> float | None:
         return None if "_" in cell else float(cell)
     except ValueError:
         return None
+
+
+def _has_semicolons(line: str, delimiter: str) -> bool:
+    """Tell whether semicolons separate a line: it has no delimiter, or is numbers between them, maybe with commas."""
+    parts = line.split(";")
+    if len(parts) == 1 or '"' in line:
+        return False
+    return delimiter not in line or all(_number(part.replace(",", ".")) is not None for part in parts)
 
 
 def _is_header(path: Path, cells: list[str]) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
@@ -10,7 +11,19 @@ from contextlib import contextmanager
 
 from lutkan.errors import LutkanError
 
-__all__ = ["WIDTH", "complain", "count", "figure", "note", "print_json", "progress", "table", "working", "wrapped"]
+__all__ = [
+    "WIDTH",
+    "complain",
+    "count",
+    "figure",
+    "in_options",
+    "note",
+    "print_json",
+    "progress",
+    "table",
+    "working",
+    "wrapped",
+]
 
 #: Columns that every line of text keeps within.
 WIDTH = 80
@@ -23,10 +36,29 @@ def complain(error: LutkanError) -> None:
         lines.append(f"  allowed: {error.allowed}")
     if error.fix:
         lines.append(f"  fix: {error.fix}")
-    key = getattr(error, "key", "")  # of a setting that the checkpoint lacks
-    if key:
-        lines.append(f"  on the command line: --set {key}=VALUE, or --config FILE")
-    print("\n".join(lines), file=sys.stderr)
+    print(in_options("\n".join(lines)), file=sys.stderr)
+
+
+def in_options(text: str) -> str:
+    """Say the arguments `config` and `family` of `import_model` as the options of the command line.
+
+    Examples
+    --------
+    >>> in_options("pass config={'base_fun': ...}")
+    'pass --set base_fun=VALUE (or --config FILE)'
+    """
+    text = re.sub(r"\bconfig=\{('[^{}]*)\}", _settings, text)
+    text = re.sub(r"\bconfig=(?=[\s;]|$)", "--set or --config", text)
+    return re.sub(r"\bfamily=(?=\s|$)", "--family", text)
+
+
+def _settings(match: re.Match[str]) -> str:
+    settings = []
+    for pair in re.split(r", (?=')", match[1]):
+        key, _, value = pair.partition(": ")
+        name = key.strip("'")
+        settings.append(f"--set {name}=VALUE" if value == "..." else f"--set '{name}={value}'")
+    return f"{' '.join(settings)} (or --config FILE)"
 
 
 def note(text: str) -> None:

@@ -478,8 +478,35 @@ NAMED_SPECS: Mapping[str, LayerSpec] = {
     "segment-int8-L64": SegmentSpec(),
     "segment-uint8-L16": SegmentSpec(samples=16, dtype="uint8"),
 }
+#: What `named_spec` knows, in words.
+SPEC_NAMES = "float32, int16, int8, int4, w<2 to 8>a<2 to 8>, segment-int8-L<2 to 65536>, segment-uint8-L<2 to 65536>"
 _CODE_NAME = re.compile(r"w([2-8])a([2-8])")
-_SEGMENT_NAME = re.compile(r"segment-(int8|uint8)-L(\d{1,6})")
+_SEGMENT_NAME = re.compile(r"segment-(int8|uint8)-L(\d{1,18})")
+
+
+def named_spec(name: str) -> Spec | None:
+    """Return the spec of that name, or None if none has it.
+
+    Raises
+    ------
+    SpecError
+        The name says a number of samples that is not allowed.
+
+    Examples
+    --------
+    >>> named_spec("w4a8").default.input_bits, named_spec("w4a9")
+    (8, None)
+    """
+    if name in NAMED_SPECS:
+        return Spec(NAMED_SPECS[name])
+    match = _SEGMENT_NAME.fullmatch(name)
+    if match:
+        return Spec(SegmentSpec(samples=int(match[2]), dtype=match[1]))  # type: ignore[arg-type]
+    match = _CODE_NAME.fullmatch(name)
+    if match:
+        weights = BranchSpec(bits=int(match[1]))
+        return Spec(CodeSpec(input_bits=int(match[2]), base=weights, spline=weights))
+    return None
 
 
 def resolve_spec(spec: Spec | LayerSpec | str | Mapping[str, Any] | None) -> Spec:
@@ -507,18 +534,7 @@ def resolve_spec(spec: Spec | LayerSpec | str | Mapping[str, Any] | None) -> Spe
     if isinstance(spec, Mapping):
         return Spec.from_json(spec) if spec.get("type") == "Spec" else Spec(_layer_spec(spec))
     if isinstance(spec, str):
-        if spec in NAMED_SPECS:
-            return Spec(NAMED_SPECS[spec])
-        match = _SEGMENT_NAME.fullmatch(spec)
-        if match:
-            return Spec(SegmentSpec(samples=int(match[2]), dtype=match[1]))  # type: ignore[arg-type]
-        match = _CODE_NAME.fullmatch(spec)
-        if match:
-            weights = BranchSpec(bits=int(match[1]))
-            return Spec(CodeSpec(input_bits=int(match[2]), base=weights, spline=weights))
-    raise SpecError(
-        f"spec {spec!r}",
-        "float32, int16, int8, int4, w<2 to 8>a<2 to 8>, segment-int8-L<samples>, segment-uint8-L<samples>, a spec "
-        "object or its JSON form",
-        'pass spec="int8"',
-    )
+        named = named_spec(spec)
+        if named is not None:
+            return named
+    raise SpecError(f"spec {spec!r}", f"{SPEC_NAMES}, a spec object or its JSON form", 'pass spec="int8"')

@@ -68,9 +68,12 @@ def test_an_error_is_one_message_on_stderr():
 
 
 def test_a_missing_setting_is_explained_in_the_words_of_the_command_line():
-    result = ending(ConfigNeededError("layer 0: 'a' is missing", fix="pass config={'a': ...}", key="a"))
+    error = ConfigNeededError("layer 0: 'a' is not in config= (why)", fix="pass config={'a': ...}", key="a")
+    result = ending(error)
     assert result.exit_code == 1
-    assert "on the command line: --set a=VALUE, or --config FILE" in result.stderr
+    assert result.stderr == (
+        "error: layer 0: 'a' is not in --set or --config (why)\n  fix: pass --set a=VALUE (or --config FILE)\n"
+    )
 
 
 def test_an_interrupt_exits_130():

@@ -99,7 +99,14 @@ def test_bad_input(fails, checkpoint, tmp_path, X):
     out = tmp_path / "m.lutkan"
     assert "pass -o OUT" in fails("compile", checkpoint)
     assert "no such file" in fails("compile", tmp_path / "absent.safetensors", "-o", out)
-    assert "--spec bogus" in fails("compile", checkpoint, "-o", out, "--spec", "bogus")
+    bogus = fails("compile", checkpoint, "-o", out, "--spec", "bogus")
+    assert bogus.startswith("error: --spec bogus\n  allowed: float32, int16, int8, int4, w<2 to 8>a<2 to 8>, ")
+    assert "auto, or a .json file with a Spec\n" in bogus
+    for samples in ("1", "999999999"):
+        said = fails("compile", checkpoint, "-o", out, "--spec", f"segment-int8-L{samples}")
+        assert f"samples = {samples}\n  allowed: an integer from 2 to 65536\n" in said
+    huge = fails("compile", checkpoint, "-o", out, "--spec", f"segment-int8-L{'9' * 40}")
+    assert "segment-int8-L<2 to 65536>" in huge
     assert "there is no folder" in fails("compile", checkpoint, "-o", tmp_path / "no" / "m.lutkan")
     assert "is a folder" in fails("compile", checkpoint, "-o", tmp_path)
     np.save(tmp_path / "x.npy", X)

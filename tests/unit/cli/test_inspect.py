@@ -90,6 +90,28 @@ def test_bad_input(fails, artifact, tmp_path):
     assert "do not apply to an artifact" in fails("inspect", artifact, "--set", "a=1")
     (tmp_path / "x.safetensors").write_bytes(b"nonsense")
     assert "not a readable safetensors file" in fails("inspect", tmp_path / "x.safetensors")
+    (tmp_path / "folder").mkdir()
+    assert "is a folder" in fails("inspect", tmp_path / "folder")
+
+
+def test_a_pickled_module_is_refused_in_three_lines(fails, tmp_path):
+    torch = pytest.importorskip("torch", reason="needs torch")
+    torch.save(torch.nn.Linear(2, 2), tmp_path / "m.pt")
+    said = fails("inspect", tmp_path / "m.pt")
+    assert "not a state_dict" in said and "\x1b" not in said
+    assert len(said.splitlines()) == 3
+
+
+def test_remarks_name_the_options_of_the_command_line(run, tmp_path):
+    net = {"act_fun.0.grid": np.linspace(-1.8, 1.8, 10)[None].repeat(2, 0), "act_fun.0.coef": np.ones((2, 1, 6))}
+    net |= {f"act_fun.0.{name}": np.ones((2, 1)) for name in ("mask", "scale_base", "scale_sp")}
+    net |= {f"symbolic_fun.0.{name}": np.zeros(shape) for name, shape in (("mask", (1, 2)), ("affine", (1, 2, 4)))}
+    net |= {f"{kind}_{part}_0": np.ones(1) for kind in ("node", "subnode") for part in ("bias", "scale")}
+    path = tmp_path / "p.safetensors"
+    save_file({name: np.ascontiguousarray(array, dtype=np.float32) for name, array in net.items()}, path)
+    text = run("inspect", path).stdout
+    assert "--set 'input_id=[...]'" in text
+    assert "config=" not in text
 
 
 @pytest.mark.parametrize("arguments", [[], ["--json"]])

@@ -87,3 +87,11 @@ def test_progress_advances_by_what_is_new():
     with advancing("cells", 3) as on_cell:
         on_cell(2)
         on_cell(3)
+
+
+@pytest.mark.parametrize("verb", [(name,) for name in (*NAMES, "quant")] + [("dos", "flows.csv")], ids=lambda v: v[0])
+def test_a_folder_is_no_result_file(fails, tmp_path, verb):
+    said = fails("lab", *verb, "--quick", "-o", tmp_path)
+    assert f"{tmp_path}: is a folder\n  allowed: the name of a result file" in said
+    assert f"such as -o {tmp_path / verb[0]}.jsonl" in said
+    assert list(tmp_path.iterdir()) == []

@@ -68,6 +68,16 @@ def test_mixed_bits(place):
     assert lutkan.Artifact.open("m.lutkan").manifest["search"] == search
 
 
+def test_the_text_says_whether_the_search_kept_the_bits(place):
+    rest = ("--mixed", "--calib", "X.npy", "-o", "m.lutkan", "--bits")
+    assert (
+        "the search kept 2 bits everywhere" in run(*rest, "w2a8").output
+    )  # 2 bits everywhere are the fewest there are
+    assert len(set(json.loads(run(*rest, "w7a8", "--json").output)["search"]["bits"].values())) > 1
+    text = run(*rest, "w7a8").output
+    assert "the search kept" not in text and "with flat 6 bits" in text
+
+
 def test_a_spec_with_bits_by_branch(place):
     from lutkan.tables import BranchSpec, CodeSpec, Spec
 
@@ -84,6 +94,10 @@ def test_a_spec_with_bits_by_branch(place):
         (("-o", "m.lutkan"), "quantize without --calib"),
         (("--mixed", "--method", "zeroq", "-o", "m.lutkan"), "--mixed without --calib"),
         (("--bits", "w1a8", "--calib", "X.npy", "-o", "m.lutkan"), "--bits w1a8"),
+        (
+            ("--bits", "w04a8", "--calib", "X.npy", "-o", "m.lutkan"),
+            "--bits w04a8\n  allowed: w<2 to 8>a<2 to 8>, or a",
+        ),
         (("--bits", "w4a9", "--calib", "X.npy", "-o", "m.lutkan"), "w<2 to 8>a<2 to 8>"),
         (("--bits", "int4", "--calib", "X.npy", "-o", "m.lutkan"), "such as --bits w4a8"),
         (("--bits", "none.json", "--calib", "X.npy", "-o", "m.lutkan"), "none.json: cannot be read"),

@@ -84,10 +84,21 @@ def test_bad_outputs(fails, memory, tmp_path):
     assert "unknown kind of file '.pdf'\n  allowed: .html, .md, .csv" in fails(
         "report", memory, "-o", tmp_path / "r.pdf"
     )
-    assert "No such file or directory" in fails("report", memory, "-o", tmp_path / "absent" / "r.md")
+    absent = fails("report", memory, "-o", tmp_path / "absent" / "r.md")
+    assert f"r.md: there is no folder {tmp_path / 'absent'}\n" in absent and ".part" not in absent
     (tmp_path / "r.md").mkdir()
-    assert "r.md" in fails("report", memory, "-o", tmp_path / "r.md")
+    assert "r.md: is a folder" in fails("report", memory, "-o", tmp_path / "r.md")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["memory.jsonl", "r.md"]
+
+
+def test_a_full_disk_is_told_of_the_file_that_was_asked_for(fails, memory, tmp_path, monkeypatch):
+    def full(path, data):
+        raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr(type(tmp_path), "write_bytes", full)
+    said = fails("report", memory, "-o", tmp_path / "r.md")
+    assert f"error: {tmp_path / 'r.md'}: cannot be written (No space left on device)\n" in said
+    assert ".part" not in said
 
 
 def test_bad_edges(fails, checkpoint, artifact, tmp_path):

@@ -132,7 +132,9 @@ def test_the_index_column_of_pandas_is_a_header_and_can_be_dropped(tmp_path):
         (("a,b", "1,2", "3,x y"), r"line 3, column 2 'b': 'x y' is not a number"),
         (("1,2", "3,four"), r"line 2, column 2: 'four' is not a number.*--header"),
         (("1,2", "", "3,1_000"), r"line 3, column 2: '1_000' is not a number"),
-        (("1;2", "3;4"), r"line 2, column 1 '1;2': '3;4' is not a number"),
+        (("1;2", "3;4"), r"line 1: its cells are separated by semicolons; allowed: commas"),
+        (("a;b", "3;4"), r"line 1: its cells are separated by semicolons; allowed: commas"),
+        (("", "0,5;1,5;2", "1;2;3"), r"line 2: its cells are separated by semicolons; .*decimal point"),
         (("1,2", "3"), r"line 2: 1 cells; allowed: 2"),
         (("a,b", "1,2,3"), r"line 2: 3 cells; allowed: 2"),
         (("1,a", "3,4"), r"line 1, column 2: 'a' is not a number.*pass --header"),
@@ -143,6 +145,15 @@ def test_the_index_column_of_pandas_is_a_header_and_can_be_dropped(tmp_path):
 def test_a_bad_cell_is_named_by_line_and_column(tmp_path, text, message):
     with pytest.raises(InputError, match=message):
         everything(lines(tmp_path / "x.csv", *text))
+
+
+def test_a_name_may_hold_a_semicolon(tmp_path):
+    path = lines(tmp_path / "x.csv", "a;b,c", "1,2")
+    np.testing.assert_array_equal(everything(path), [[1, 2]])
+    path = lines(tmp_path / "x.csv", '"a;b"', "1")
+    np.testing.assert_array_equal(everything(path), [[1]])
+    with pytest.raises(InputError, match="by semicolons; allowed: tabs"):
+        open_rows(lines(tmp_path / "x.tsv", "1;2"))
 
 
 def test_a_bad_cell_far_down_is_named_by_its_own_line(tmp_path, short_chunks):

@@ -7,7 +7,7 @@ import io
 import pytest
 
 from lutkan.cli import terminal
-from lutkan.cli.terminal import WIDTH, note, progress, table, working, wrapped
+from lutkan.cli.terminal import WIDTH, in_options, note, progress, table, working, wrapped
 
 
 class Terminal(io.StringIO):
@@ -55,3 +55,22 @@ def test_wrapped_keeps_within_the_width_and_never_breaks_a_word():
     text = wrapped("word " * 40 + "x" * 100, "  ")
     assert all(len(line) <= WIDTH or "x" * 100 in line for line in text.splitlines())
     assert text.splitlines()[1].startswith("    word")
+
+
+@pytest.mark.parametrize(
+    ("python", "options"),
+    [
+        ("pass config={'a': ...} if it is", "pass --set a=VALUE (or --config FILE) if it is"),
+        (
+            "pass config={'width': [[n_sum, n_mult], ...], 'mult_arity': ...}",
+            "pass --set 'width=[[n_sum, n_mult], ...]' --set mult_arity=VALUE (or --config FILE)",
+        ),
+        ("leave 'a' out of config=", "leave 'a' out of --set or --config"),
+        ("pass family= to see", "pass --family to see"),
+        ("import it with family='generic'", "import it with family='generic'"),
+        ("config['a'] has 2 entries", "config['a'] has 2 entries"),
+        ("run/config=3/family=7/m.pt: no such file", "run/config=3/family=7/m.pt: no such file"),
+    ],
+)
+def test_arguments_of_the_import_are_said_as_options(python, options):
+    assert in_options(python) == options

@@ -550,6 +550,22 @@ def test_encode_dense(dense, count, bits):
         np.testing.assert_array_equal(to, places[positions_of(x, low, inverse, count)])
 
 
+@pytest.mark.parametrize("own", [False, True], ids=["shared", "own"])
+@pytest.mark.parametrize("width", [1, 2])
+def test_encode_bytes(dense, width, own):
+    rng = np.random.default_rng(width)
+    count = 16
+    for n in SIZES:
+        low, inverse, x = draw_positions(rng, n, count, 0)
+        weights = rng.integers(0, 256**width, (n if own else 1, count)).astype(U32)
+        to = np.zeros(n * width, np.uint8)
+        stride = count if own else 0
+        dense.call("encode_bytes", low, inverse, None, count, 0, 1, 1, weights, None, stride, x, width, to, n)
+        wanted = weights[np.arange(n) if own else 0, positions_of(x, low, inverse, count)]
+        found = to if width == 1 else to.view(np.uint16)
+        np.testing.assert_array_equal(found, wanted)
+
+
 def run_dense8(kernels, rows_, tiles, rows, acc):
     """Rows [padded rows, stride], tiles [columns, n_tiles, 16, 16, 4], sums [padded rows, n]."""
     result = acc.copy()
