@@ -299,7 +299,7 @@ static int encode_codes(const lk_table *t, const lk_kernels *k, const float *x, 
     return beyond;
 }
 
-/* One feature an input, two inputs a word: no two of them meet in a 16-bit sum. With depth 2 a feature has two bytes. */
+/* One feature an input, two inputs a word: one byte with a zero behind it, or with depth 2 two digits of a byte. */
 static void encode_pairs(const lk_table *t, const lk_kernels *k, const float *x, uint32_t *off, uint32_t *words,
                          workspace *space) {
     uint32_t *one = space->tail_words;

@@ -315,21 +315,26 @@ def _code(rng: Rng, n_in: int, n_out: int) -> CodeTable:
     bits, low, step = _grid(rng)
     coded = bool(rng.random() < 0.3)
     rows, count = int(rng.choice([1, 1, 2, 3, 4, 5, 8, 9, 13, 25])), 1 if rng.random() < 0.6 else n_in
-    features = degree = knots = None
+    features = degree = knots = function = unit = None
     zero = 0
-    if rng.random() < 0.4:
+    digit = fine_digit(coefficient_bits)
+    if rows == 1 and rng.random() < 0.4:
+        function, unit = str(rng.choice(ACTIVATIONS)), float(np.float32(rng.lognormal(-4, 2)))
+        zero = int(rng.integers(0, 4097 if wide else 256 * digit))
+    elif rng.random() < 0.4:
         degree = int(rng.integers(1, 4))
         spacing = rng.lognormal(-1, 0.5, (count, rows + degree))
         knots = floats(rng.normal(-1.5, 0.5, (count, 1)) + np.pad(np.cumsum(spacing, axis=1), ((0, 0), (1, 0))))
         knots[rng.random(count) < 0.1] = knots[0, 0]
     else:
-        fine = rows == 1 and rng.random() < 0.5 and fine_digit(coefficient_bits) > 1
-        top = 4096 // rows if wide else 256 * fine_digit(coefficient_bits) - 1 if fine else 255
+        fine = rows == 1 and rng.random() < 0.5 and digit > 1
+        top = 4096 // rows if wide else 256 * digit - 1 if fine else 255
         zero = int(rng.integers(0, top + 1)) if rng.random() < 0.5 else 0
         features = _features(rng, count, 1 << bits, rows, top).astype(np.int16 if wide or fine else np.uint8)
     return CodeTable(
         n_in, n_out, rows, coefficient_bits, _codes(rng, coefficient_bits, (n_in, rows, n_out)),
         _scale(rng, n_in, n_out, coefficient_bits), bits, low, step, coded, zero, features, degree, knots,
+        function, unit,
     )  # fmt: skip
 
 

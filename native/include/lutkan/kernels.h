@@ -76,8 +76,7 @@ typedef struct lk_bent {
 
 /* Magnitudes within an interval, bent and put on levels: y = sign(w) * round(levels * t^gamma) / levels * (centre + width),
  * t = clip((|w| - centre) / (2 width) + 1/2, 0, 1); widths are magnitudes, and at least LK_LEAST_STEP, as
- * their sums with centres are. Power: t * 2^((gamma - 1) * log2 max(t, LK_LEAST_STEP)), to
- * 1e-6. */
+ * their sums with centres are. The power is t * 2^((gamma - 1) * log2 max(t, LK_LEAST_STEP)), to 1e-6. */
 typedef struct lk_interval {
     const float *centre, *width, *gamma; /* [rows] */
     float levels;                        /* at most 2^16 */
@@ -150,8 +149,9 @@ typedef struct lk_kernels {
     /* acc[r][o] += sum over units u and groups g of dot4(w[r][u][g], packed[off[r][u]][g][o]).
      *
      * packed: int8, blocks of `groups * n * 4` bytes; off counts 64-byte units; w: 4 uint8 weights, lowest tap first.
-     * Bounds: the weights of a pair (taps 0,1 and taps 2,3) sum to at most 258, coefficients lie within +-127, so that
-     * saturating 16-bit pair sums hold them (258 * 127 = 32766); all weights of a row times 127 stay below 2^31. */
+     * Bounds: the products of a pair (taps 0,1 and taps 2,3) sum to at most 2^15 - 1 in size, so that saturating 16-bit
+     * sums hold them: weights that sum to 258 with coefficients within +-127 (258 * 127 = 32766), more with narrower
+     * ones; all products of a row stay below 2^31. Coefficients are never -128. */
     void (*basis8)(const int8_t *packed, const uint32_t *off, const uint32_t *w, size_t rows, size_t units,
                    size_t groups, size_t n, int32_t *acc);
     /* Optional, NULL without matrix hardware: the same sums as one dense product of uint8 rows and int8 tiles.

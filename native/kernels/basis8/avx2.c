@@ -1,6 +1,6 @@
 /* AVX2: vpmaddubsw adds the products of a pair of taps into 16 bits, vpmaddwd the two pairs into 32 bits.
  *
- * vpmaddubsw saturates: the weights of a pair sum to at most 258 and coefficients lie within +-127 (lutkan/kernels.h). */
+ * vpmaddubsw saturates: the products of a pair sum to less than 2^15 (lutkan/kernels.h). */
 #include "basis8.h"
 
 #if defined(__AVX2__)

@@ -1,4 +1,4 @@
-/* AVX2: eight floats, masked tails. What the macros are stands in vectors.h. */
+/* AVX2: eight floats, masked tails. What the macros are stands in functions.h. */
 #ifndef LUTKAN_VECTORS_AVX2_H
 #define LUTKAN_VECTORS_AVX2_H
 

@@ -1,4 +1,4 @@
-/* AVX-512: sixteen floats, masked tails. What the macros are stands in vectors.h. */
+/* AVX-512: sixteen floats, masked tails. What the macros are stands in functions.h. */
 #ifndef LUTKAN_VECTORS_AVX512VNNI_H
 #define LUTKAN_VECTORS_AVX512VNNI_H
 

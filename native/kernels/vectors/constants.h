@@ -1,6 +1,6 @@
 /* The constants of docs/spec/float32.md. Polynomials ascend. */
-#ifndef LUTKAN_FLOAT32_CONSTANTS_H
-#define LUTKAN_FLOAT32_CONSTANTS_H
+#ifndef LUTKAN_VECTORS_CONSTANTS_H
+#define LUTKAN_VECTORS_CONSTANTS_H
 
 #define LOG2E 0x1.715476p+0f
 #define LN2_HIGH 0x1.62e4p-1f

@@ -1,4 +1,4 @@
-/* NEON: four floats; a tail goes through a full vector on the stack. What the macros are stands in vectors.h. */
+/* NEON: four floats; a tail goes through a full vector on the stack. What the macros are stands in functions.h. */
 #ifndef LUTKAN_VECTORS_NEON_H
 #define LUTKAN_VECTORS_NEON_H
 

@@ -195,7 +195,8 @@ def function_features(function: str, points: F32, unit: float, zero: int, top: i
     >>> function_features("relu", np.array([-1.0, 0.25, 9.0], dtype=np.float32), 0.5, 3, 15)
     array([ 3,  4, 15])
     """
-    v = ACTIVATIONS[function](points) * (np.float32(1.0) / np.float32(unit)) + np.float32(zero + 0.5)
+    with np.errstate(over="ignore"):
+        v = ACTIVATIONS[function](points) * (np.float32(1.0) / np.float32(unit)) + np.float32(zero + 0.5)
     return np.floor(np.minimum(np.maximum(v, np.float32(0.0)), np.float32(top))).astype(np.int64)
 
 

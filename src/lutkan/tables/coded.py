@@ -20,6 +20,7 @@ from lutkan.errors import ArtifactError, SpecError
 from lutkan.ir import Activation, Affine, Basis, BSpline, EdgeBank, KANLayer, LayerNorm, NamedFunction
 from lutkan.numerics import float32
 from lutkan.numerics.fixed_point import (
+    MAX_INPUTS_INT8,
     WEIGHT_SUM,
     fine_digit,
     function_features,
@@ -55,6 +56,8 @@ Glue = Affine | LayerNorm | Activation
 # Features in a table are off by half a unit, and a little for factors that are found from them.
 _ROUNDED = 0.75
 _MOST_SHIFT = 40
+# Features of a function that is smaller, or larger, everywhere are stored.
+_LEAST_UNIT = 1e-29
 
 
 @dataclass(frozen=True)
@@ -329,7 +332,7 @@ def integer_features(
     digit = fine_digit(bits) if rows == 1 and not isinstance(bank.basis, BSpline) else 1
     largest = 127 if digit == 1 else 1 << (bits - 1)
     most = WEIGHT_SUM[16] if kernel == 16 else (2**31 - 1) // (largest * bank.in_features)
-    if most < WEIGHT_SUM[8]:
+    if bank.in_features > MAX_INPUTS_INT8 and kernel == 8:
         raise SpecError(f"{bank.in_features} inputs of a coded layer", "at most 66311, so that 32-bit sums hold")
     if isinstance(bank.basis, BSpline):
         return _rounded_splines(bank, grid, kernel, values, not pre and inner is None)
@@ -343,7 +346,7 @@ def integer_features(
         raise SpecError(f"{bank.in_features} inputs with {rows} features each", "fewer, so that integer sums hold")
     scale = (high - low) / top
     zero = int(np.rint(-low / scale))
-    function = float32_function(bank.basis) if not pre and inner is None else None
+    function = float32_function(bank.basis, scale) if not pre and inner is None else None
     if function is not None:
         unit = float(np.float32(scale))
         found = function_features(function, grid.points(), unit, zero, top)
@@ -375,9 +378,11 @@ def _rounded_splines(bank: EdgeBank, grid: CodeGrid, kernel: int, values: F64, p
     return IntegerFeatures(whole, 1.0 / total, 0)
 
 
-def float32_function(basis: Basis) -> str | None:
-    """Return the name of a function whose values tables compute themselves, or None."""
-    return basis.name if isinstance(basis, NamedFunction) and basis.name in float32.ACTIVATIONS else None
+def float32_function(basis: Basis, scale: float) -> str | None:
+    """Return the name of a function whose features of such a scale tables compute themselves, or None."""
+    if not isinstance(basis, NamedFunction) or basis.name not in float32.ACTIVATIONS:
+        return None
+    return basis.name if _LEAST_UNIT < scale < 1.0 / _LEAST_UNIT else None
 
 
 def spline_knots(basis: Basis) -> F32 | None:
@@ -453,7 +458,7 @@ def make_code_table(values: CodeValues) -> CodeTable:
     n_in, n_out = values.shape
     plain = not branch.pre and values._inner is None
     knots = spline_knots(branch.bank.basis) if plain else None
-    function = float32_function(branch.bank.basis) if plain and found.values.any() else None
+    function = float32_function(branch.bank.basis, found.scale) if plain and found.values.any() else None
     fine = branch.bank.basis.size == 1 and fine_digit(branch.bits) > 1
     wide = branch.kernel == 16 or fine
     stored = found.values.astype(np.int16) if wide else found.values.astype(np.uint8)
@@ -703,11 +708,9 @@ def read_coded_layer(layer: KANLayer, op: KANOp, written: object, where: str) ->
         if source.elementwise:
             pre = tuple(step.take(inputs) for step in source.pre if not isinstance(step, LayerNorm))
         cut = bank.take(inputs, outputs)
-        rounded = 8 if table.rows == 1 and table.digit == 1 and table.kernel_bits == 8 else table.coefficient_bits
-        found = integer_features(cut, grid, pre, inner=inner, bits=rounded)
         whole = table.in_features, 1 << table.bits, table.rows
-        held, unit = np.broadcast_to(table.weights, whole).astype(np.int64), found.scale
-        if not np.array_equal(np.broadcast_to(found.values, whole), held):
+        held, unit = np.broadcast_to(table.weights, whole).astype(np.int64), _unit(table, cut, grid, pre, inner, whole)
+        if unit is None:
             scaled = _scaled(bank, inputs, code_features(cut, grid, pre, inner), held - table.zero)
             if scaled is None:
                 raise _foreign(where)
@@ -720,6 +723,26 @@ def read_coded_layer(layer: KANLayer, op: KANOp, written: object, where: str) ->
         branches.append(CodedBranch(source.pre, own, bank, codes, table.coefficient_bits, scale))
     bias = None if op.bias is None else op.bias.astype(np.float64)
     return CodedLayer(layer.name, _input_grid(op, where), tuple(branches), bias)
+
+
+def _unit(
+    table: CodeTable,
+    bank: EdgeBank,
+    grid: CodeGrid,
+    pre: Sequence[Glue],
+    inner: CodeGrid | None,
+    whole: tuple[int, int, int],
+) -> float | None:
+    """Return what a feature of 1 stands for where a table holds the basis' own features, else None.
+
+    Early files have features beside narrow coefficients as they are beside 8 bits.
+    """
+    held = np.broadcast_to(table.weights, whole)
+    for bits in dict.fromkeys((table.coefficient_bits, max(table.coefficient_bits, 8))):
+        found = integer_features(bank, grid, pre, inner=inner, bits=bits)
+        if found.zero == table.zero and np.array_equal(np.broadcast_to(found.values, whole), held):
+            return found.scale
+    return None
 
 
 def _foreign(where: str) -> SpecError:

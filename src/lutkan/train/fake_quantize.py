@@ -23,10 +23,11 @@ __all__ = ["TINY", "Bent", "Interval", "Levels", "Stairs", "Steps", "arithmetic"
 LEAST_ALPHA, MOST_ALPHA = 0.05, 0.495
 
 
-def arithmetic(tensor: Tensor) -> ModuleType:
-    """Return the module that computes with such tensors."""
-    plain = tensor.dtype == torch.float32 and tensor.device.type == "cpu"
-    return compiled if plain and compiled.available() else portable
+def arithmetic(*tensors: Tensor | None) -> ModuleType:
+    """Return the module that computes with such tensors: the compiled one takes plain float32 ones in main memory."""
+    if torch.compiler.is_compiling():
+        return portable
+    return compiled if compiled.available() and all(t is None or compiled.takes(t) for t in tensors) else portable
 
 
 def _matrix(x: Tensor) -> Tensor:
@@ -49,14 +50,14 @@ class Steps(torch.autograd.Function):
     def forward(ctx: Any, w: Tensor, raw: Tensor, bottom: Any, top: Any, factor: float) -> Tensor:
         ctx.ends, ctx.factor = (bottom, top), factor
         ctx.save_for_backward(w, raw)
-        return arithmetic(w).steps(w, raw, bottom, top)  # type: ignore[no-any-return]
+        return arithmetic(w, raw).steps(w, raw, bottom, top)  # type: ignore[no-any-return]
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> Any:  # type: ignore[override]
         w, raw = ctx.saved_tensors
         wanted = ctx.needs_input_grad[1]
-        back = arithmetic(w).steps_back(w, grads[0], raw, *ctx.ends, factor=ctx.factor, felt=wanted)
+        back = arithmetic(w, grads[0], raw).steps_back(w, grads[0], raw, *ctx.ends, factor=ctx.factor, felt=wanted)
         return *back, None, None, None
 
 
@@ -66,13 +67,13 @@ class Bent(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, w: Tensor, largest: Tensor, count: float) -> Tensor:
         ctx.save_for_backward(w, largest.clone())  # it is updated in place with the weights of the next step
-        return arithmetic(w).bent(w, largest, count)  # type: ignore[no-any-return]
+        return arithmetic(w, largest).bent(w, largest, count)  # type: ignore[no-any-return]
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> Any:  # type: ignore[override]
         w, largest = ctx.saved_tensors
-        return arithmetic(w).bent_back(w, grads[0], largest), None, None
+        return arithmetic(w, grads[0], largest).bent_back(w, grads[0], largest), None, None
 
 
 class Interval(torch.autograd.Function):
@@ -85,13 +86,13 @@ class Interval(torch.autograd.Function):
     def forward(ctx: Any, w: Tensor, centre: Tensor, width: Tensor, gamma: Tensor, count: float) -> Tensor:
         ctx.save_for_backward(w, centre, width, gamma)
         ctx.count = count
-        return arithmetic(w).interval(w, centre, width, gamma, count)  # type: ignore[no-any-return]
+        return arithmetic(w, centre, width, gamma).interval(w, centre, width, gamma, count)  # type: ignore[no-any-return]
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> Any:  # type: ignore[override]
         w, *parameters = ctx.saved_tensors
-        return *arithmetic(w).interval_back(w, grads[0], *parameters, ctx.count), None
+        return *arithmetic(w, grads[0], *parameters).interval_back(w, grads[0], *parameters, ctx.count), None
 
 
 class Levels(torch.autograd.Function):
@@ -107,7 +108,7 @@ class Levels(torch.autograd.Function):
         ctx: Any, x: Tensor, low: Tensor, raw: Tensor, top: int, rounding: bool, factor: float
     ) -> tuple[Tensor, Tensor]:
         ctx.set_materialize_grads(False)
-        found, codes = arithmetic(x).levels(_matrix(x), low, raw, float(top), coded=True)
+        found, codes = arithmetic(x, low, raw).levels(_matrix(x), low, raw, float(top), coded=True)
         ctx.save_for_backward(x, low, raw)
         ctx.top, ctx.rounding, ctx.factor = float(top), rounding, factor
         codes = codes.view(x.shape)
@@ -121,7 +122,7 @@ class Levels(torch.autograd.Function):
         if grad is None:
             return None, None, None, None, None, None
         x, low, raw = ctx.saved_tensors
-        back = arithmetic(x).levels_back
+        back = arithmetic(x, grad, low, raw).levels_back
         passed, d_low, d_raw = back(_matrix(x), _matrix(grad), low, raw, ctx.top, rounding=ctx.rounding)
         return passed.view(x.shape), d_low.mul_(ctx.factor), d_raw.mul_(ctx.factor), None, None, None
 
@@ -148,7 +149,7 @@ class Stairs(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor | None]:
         ctx.set_materialize_grads(False)
         start = low if zero is None else raw.abs().clamp_min_(TINY).mul_(zero).neg_()
-        found, codes = arithmetic(x).levels(_matrix(x), start, raw, top, coded=coded)
+        found, codes = arithmetic(x, start, raw).levels(_matrix(x), start, raw, top, coded=coded)
         ctx.save_for_backward(x, start, zero, raw, alpha)
         ctx.top = top
         if codes is not None:
@@ -165,7 +166,8 @@ class Stairs(torch.autograd.Function):
         x, start, zero, raw, alpha = ctx.saved_tensors
         given = float(alpha.detach())
         held = min(max(given, LEAST_ALPHA), MOST_ALPHA)
-        passed, d_low, d_raw, soft = arithmetic(x).stairs_back(_matrix(x), _matrix(grad), start, raw, ctx.top, held)
+        back = arithmetic(x, grad, start, raw).stairs_back
+        passed, d_low, d_raw, soft = back(_matrix(x), _matrix(grad), start, raw, ctx.top, held)
         d_alpha = soft.sum().reshape(alpha.shape) if held == given else torch.zeros_like(alpha)
         if zero is not None:
             d_raw = d_raw - d_low.mul_(zero).mul_(raw.sign())

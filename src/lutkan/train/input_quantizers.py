@@ -166,7 +166,7 @@ class LSQInput(InputQuantizer):
 
     def quantize(self, x: Tensor) -> tuple[Tensor, Tensor]:
         half = max((1 << (self.bits - 1)) - 1, 1)
-        factor = 1.0 / math.sqrt(x[0].numel() * half)
+        factor = 1.0 / math.sqrt(x.shape[1:].numel() * half)
         return Levels.apply(x, self.low, self._step, self.top, True, factor)  # type: ignore[return-value]
 
 
@@ -195,7 +195,7 @@ class LSQPlusInput(InputQuantizer):
         return self._step.abs().clamp_min(TINY)
 
     def quantize(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        factor = 1.0 / math.sqrt(x[0].numel() * max((1 << (self.bits - 1)) - 1, 1))
+        factor = 1.0 / math.sqrt(x.shape[1:].numel() * max((1 << (self.bits - 1)) - 1, 1))
         return Levels.apply(x, self.low, self._step, self.top, True, factor)  # type: ignore[return-value]
 
 

@@ -30,7 +30,7 @@ class _LookUp(torch.autograd.Function):
             slope = _LookUp.apply(x, codes, points, ctx.features, ctx.order + 1)
             return sum_of_products(grads[0], slope), None, None, None, None  # type: ignore[arg-type]
         table = ctx.features.table(points, ctx.order + 1) if ctx.slopes is None else ctx.slopes
-        return arithmetic(table).look_up_back(table, codes, grads[0]), None, None, None, None
+        return arithmetic(table, grads[0]).look_up_back(table, codes, grads[0]), None, None, None, None
 
 
 def look_up(features: BasisFeatures, x: Tensor, codes: Tensor, points: Tensor) -> Tensor:

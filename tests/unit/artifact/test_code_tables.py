@@ -157,7 +157,10 @@ def test_sums_of_fine_features_stay_in_32_bits_and_their_pairs_in_16(bits):
     digit = fine_digit(bits)
     most = 256 * digit - 1
     found = one_row(bits, features=np.full((1, 16, 1), most, np.int16))
-    assert found.sum_bound // found.in_features * MAX_INPUTS_INT8 < 2**31
+    assert found.sum_bound == 3 * most << (bits - 1)  # what the lowest codes attain
+    assert (most << (bits - 1)) * MAX_INPUTS_INT8 < 2**31
+    of_function = one_row(bits, features=None, function="identity", unit=0.01, zero=most)
+    assert of_function.sum_bound == found.sum_bound
     high, low = divmod(most, digit)
     assert high <= 255 and digit << (bits - 1) <= 127
     assert high * (digit << (bits - 1)) + low * (1 << (bits - 1)) < 2**15

@@ -13,6 +13,8 @@ from live_kans import FAMILIES, stack  # noqa: E402
 from lutkan import train  # noqa: E402
 from lutkan.train import compiled, fake_quantize, portable  # noqa: E402
 from lutkan.train import quantizers as Q  # noqa: E402
+from lutkan.train.layer import kan_layers  # noqa: E402
+from lutkan.train.look_up import look_up  # noqa: E402
 
 pytestmark = pytest.mark.skipif(not compiled.available(), reason="needs the compiled kernels")
 
@@ -172,3 +174,139 @@ def test_a_nan_is_not_lost(here, monkeypatch):
     X[3, 2] = math.nan
     answer = model(X)
     assert torch.isnan(answer[3]).all() and not torch.isnan(answer[[0, 1, 2, 4]]).any()
+
+
+def gradients(model, X):
+    """One step: the answers, and the gradients by parameter."""
+    model.zero_grad()
+    answer = model(X)
+    (answer.double() ** 2).mean().backward()
+    return answer.detach(), {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+
+
+def prepared(method="lsq+", spec="w4a4"):
+    torch.manual_seed(0)
+    model = train.prepare(stack("efficient-kan", 6, 5, 3), spec, method=method)
+    X = torch.rand(40, 6, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    train.calibrate(model, X)
+    return model, X
+
+
+@pytest.mark.parametrize("method", Q.METHODS)
+def test_parameters_of_other_dtypes_never_reach_the_kernels(method, monkeypatch):
+    """Weights in float32 with quantizers in bfloat16, and a float64 model on float32 rows: as without kernels."""
+    for change in (
+        lambda model: [
+            layer.weight_quantizers.to(torch.bfloat16) for layer in model.modules() if hasattr(layer, "told")
+        ],
+        lambda model: model.double(),
+    ):
+        results = []
+        for here in (True, False):
+            monkeypatch.setattr(compiled, "available", lambda here=here: here)
+            model, X = prepared(method)
+            change(model)
+            results.append(gradients(model, X))
+        assert torch.equal(results[0][0], results[1][0])
+        assert results[0][1].keys() == results[1][1].keys()
+        for name, gradient in results[0][1].items():
+            torch.testing.assert_close(gradient, results[1][1][name], rtol=1e-3, atol=1e-4, msg=name)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+def test_torchs_default_dtype_changes_nothing(dtype):
+    model, X = prepared()
+    wanted = gradients(model, X)
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        found = gradients(model, X)
+    finally:
+        torch.set_default_dtype(before)
+    assert torch.equal(found[0], wanted[0])
+    assert all(torch.equal(gradient, wanted[1][name]) for name, gradient in found[1].items())
+
+
+def test_tensors_without_memory_never_reach_the_kernels():
+    w = matrix((3, 8), 0)
+    for other in (w.to("meta"), w.double(), w.to_sparse(), w.half()):
+        assert fake_quantize.arithmetic(w, other) is portable
+        assert not compiled.takes(other)
+        with pytest.raises(ValueError, match="where kernels read float32"):
+            compiled.steps(other, torch.ones(3, 1), -3.0, 2.0)
+    with torch.device("meta"):
+        assert compiled.steps(w, torch.ones(3, 1, device="cpu"), -3.0, 2.0).device.type == "cpu"
+    with pytest.raises(ValueError, match=r"codes of torch\.int64"):
+        compiled.look_up(matrix((4, 2), 0), torch.tensor([[0, 1]]))
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    with FakeTensorMode():
+        assert fake_quantize.arithmetic(torch.ones(3, 8)) is portable
+
+
+@pytest.mark.filterwarnings("ignore")  # what torch says of its own tracing
+@pytest.mark.parametrize("method", ["lsq+", "qil", "dsq"])
+def test_a_compiled_model_answers_the_same(method):
+    model, X = prepared(method)
+    wanted = gradients(model, X)
+    torch._dynamo.reset()
+    found = gradients(torch.compile(model, backend="eager"), X)
+    torch.testing.assert_close(found[0], wanted[0], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_gradients_that_training_uses_are_those_of_the_features(family):
+    """Looked-up slopes, which a plain backward pass takes, against the recorded graph of the features themselves."""
+    _, X = prepared()
+    torch.manual_seed(0)
+    model = train.prepare(stack(family, 6, 5, 3), "w8a8", method="lsq+")
+    train.calibrate(model, X)
+    first = kan_layers(model)[0]
+    quantizer = first.input_quantizer
+    x, codes = (t.detach() for t in quantizer.quantize(X))
+    for name in first.names:
+        basis = first.bases[name]
+        if not basis.shared or len(first.pre[name]):
+            continue
+        given = torch.randn(*x.shape, basis.size, generator=torch.Generator().manual_seed(5))
+        at, same = (x.clone().requires_grad_(True) for _ in range(2))
+        look_up(basis, at, codes, quantizer.points()).backward(given)
+        basis(same.double()).backward(given.double())
+        torch.testing.assert_close(at.grad, same.grad, rtol=2e-4, atol=2e-4)
+        assert at.grad.abs().max() > 0.1
+
+
+def test_the_largest_weight_of_the_moment_belongs_to_its_forward_pass():
+    """DoReFa's buffer of maxima is written by every forward pass; the backward pass of an earlier one keeps its own."""
+    quantizer, w = Q.DoReFaWeight(2, 4), matrix((2, 30), 0).requires_grad_(True)
+    quantizer.init_from(w)
+    (alone,) = torch.autograd.grad(quantizer(w).sum(), w)
+    first = quantizer(w).sum()
+    quantizer(5.0 * w.detach())
+    assert torch.equal(torch.autograd.grad(first, w)[0], alone)
+
+
+def test_a_softness_that_is_held_has_no_gradient():
+    w = matrix((2, 30), 0)
+    for alpha, learned in ((0.3, True), (0.01, False), (0.7, False)):
+        quantizer = Q.DSQWeight(2, 3)
+        quantizer.init_from(w)
+        with torch.no_grad():
+            quantizer.alpha.fill_(alpha)
+        quantizer(w).pow(2).sum().backward()
+        assert bool(quantizer.alpha.grad.abs() > 0) == learned
+
+
+def test_a_step_below_zero_is_its_size():
+    """Gradients of a step given as a negative number are those of its magnitude, with the other sign."""
+    w = matrix((2, 30), 0)
+    results = []
+    for sign in (1.0, -1.0):
+        quantizer = Q.DSQWeight(2, 3)
+        quantizer.init_from(w)
+        with torch.no_grad():
+            quantizer.step.mul_(sign)
+        (quantizer(w) * w).sum().backward()
+        results.append(quantizer.step.grad)
+    torch.testing.assert_close(results[0], -results[1])
+    assert (results[0] != 0).all()
