@@ -220,6 +220,7 @@ def test_an_interrupt_exits_130_and_leaves_nothing(workshop, tmp_path):
         "from lutkan.cli import main\n"
         "from lutkan.runtimes import Model\n"
         "Model.predict = lambda self, X: signal.raise_signal(signal.SIGINT)\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)  # tests in the background start with it ignored\n"
         "main()\n"
     )
     command = [sys.executable, "-c", code, "predict", workshop / "m.lutkan", workshop / "x.npy", "-o", "y.npy"]

@@ -273,7 +273,10 @@ def test_an_interrupt_stops_all_processes_and_the_run_goes_on_later(tmp_path):
         "import os", "import os, time"
     )
     (tmp_path / "measured.py").write_text(slow, encoding="utf-8")
-    (tmp_path / "script.py").write_text(SCRIPT.replace("range(6)", "range(600)"), encoding="utf-8")
+    heard = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"  # in the background it is not
+    script = SCRIPT.replace("range(6)", "range(600)").replace("import os, sys", f"import os, sys\n{heard}")
+    assert heard in script
+    (tmp_path / "script.py").write_text(script, encoding="utf-8")
     (tmp_path / "healed").touch()
     running = subprocess.Popen(
         [sys.executable, "script.py", "processes"],
