@@ -1,7 +1,8 @@
 """From the network IR to tables: specs, sampling, quantization, compilation."""
 
 from lutkan.tables.basis import BasisValues
-from lutkan.tables.coded import CodedBranch, CodedLayer, CodeGrid, CodeValues, IntegerFeatures, integer_features
+from lutkan.tables.code_features import CodeGrid, IntegerFeatures, integer_features
+from lutkan.tables.coded import CodedBranch, CodedLayer, CodeValues
 from lutkan.tables.compile import (
     assemble,
     calibration_rows,

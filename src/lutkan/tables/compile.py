@@ -31,7 +31,8 @@ from lutkan.errors import InputError, SpecError
 from lutkan.ir import Activation, Affine, KANLayer, LayerNorm, Linear, Network, Product, Select, Step
 from lutkan.numerics.rows import real_rows
 from lutkan.tables.basis import BasisValues, quantize_basis, quantize_product
-from lutkan.tables.coded import CodedLayer, CodeGrid, CodeValues, make_code_table, requantization
+from lutkan.tables.code_features import CodeGrid
+from lutkan.tables.coded import CodedLayer, CodeValues, make_code_table, requantization
 from lutkan.tables.plan import BaseValues, LayerPlan, plan_layers, plan_network
 from lutkan.tables.segment import SegmentValues, as_float32, quantize_segments
 from lutkan.tables.spec import BasisSpec, BranchSpec, CodeSpec, LayerSpec, SegmentSpec, Spec

@@ -18,8 +18,9 @@ from lutkan.errors import SpecError
 from lutkan.ir import Activation, Affine, Branch, EdgeBank, KANLayer, LayerNorm, NamedFunction, Network
 from lutkan.numerics import functions
 from lutkan.tables.basis import BasisValues, spread, tabulate_basis, will_fold
-from lutkan.tables.coded import CodedBranch, CodedLayer, CodeValues, read_coded_layer, round_layer
+from lutkan.tables.coded import CodedBranch, CodedLayer, CodeValues, round_layer
 from lutkan.tables.liveness import live_features
+from lutkan.tables.read_coded import read_coded_layer
 from lutkan.tables.rounding import FIT_ROWS
 from lutkan.tables.segment import EdgeGroup, SegmentValues, require_float32_function, sample_segments
 from lutkan.tables.spec import BasisSpec, CodeSpec, LayerSpec, SegmentSpec, Spec

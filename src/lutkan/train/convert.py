@@ -16,7 +16,8 @@ from lutkan.adapters.module import import_module
 from lutkan.artifact import Artifact
 from lutkan.errors import InputError, SpecError
 from lutkan.ir import Branch, EdgeBank, KANLayer, Network
-from lutkan.tables.coded import CodedBranch, CodedLayer, CodeGrid
+from lutkan.tables.code_features import CodeGrid
+from lutkan.tables.coded import CodedBranch, CodedLayer
 from lutkan.tables.compile import compile_codes
 from lutkan.tables.spec import Spec
 from lutkan.train.layer import QuantKANLayer, float_mode, kan_layers

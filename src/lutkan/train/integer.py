@@ -19,7 +19,8 @@ from lutkan.errors import InputError
 from lutkan.ir import Activation, Affine, KANLayer, LayerNorm, Linear, Network, Product, Select, Step
 from lutkan.numerics import float32
 from lutkan.numerics.rows import real_rows
-from lutkan.tables.coded import CodedBranch, CodedLayer, CodeGrid, IntegerFeatures, integer_features
+from lutkan.tables.code_features import CodeGrid, IntegerFeatures, integer_features
+from lutkan.tables.coded import CodedBranch, CodedLayer
 from lutkan.tables.liveness import live_features
 from lutkan.train.convert import coded_layers
 from lutkan.train.prepare import as_rows

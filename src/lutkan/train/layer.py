@@ -200,32 +200,24 @@ class QuantKANLayer(nn.Module):
         dict of float [N, in * C]
             By branch, input-major.
         """
-        result = {}
-        for name, at, codes, points in self._at_bases(x):
-            basis = self.bases[name]
-            assert isinstance(basis, BasisFeatures)
-            values = basis(at) if codes is None else look_up(basis, at, codes, points)
-            result[name] = values.flatten(1)
-        return result
-
-    def _at_bases(self, x: Tensor) -> Iterator[tuple[str, Tensor, Tensor | None, Tensor]]:
-        """Yield the branches: what their bases see, and where a table can serve, its codes and what those stand for."""
         codes = None
         if self.quantizing:
             x, codes = self._quantized(self.input_quantizer, x)
-        points = self.input_quantizer.points() if codes is not None else x
+        result = {}
         for name in self.names:
             basis, steps = self.bases[name], self.pre[name]
             assert isinstance(basis, BasisFeatures) and isinstance(steps, nn.ModuleList)
-            at, known, meant = x, codes, points
+            at, known, quantizer = x, codes, self.input_quantizer
             if len(steps):
                 at, known = self._before_basis(name, x), None
                 if self.quantizing and name in self.branch_quantizers:
                     quantizer = self.branch_quantizers[name]
                     assert isinstance(quantizer, InputQuantizer)
                     at, known = self._quantized(quantizer, at)
-                    meant = quantizer.points()
-            yield name, at, known if basis.shared else None, meant
+            # One table serves all inputs that share a basis.
+            found = basis(at) if known is None or not basis.shared else look_up(basis, at, known, quantizer.points())
+            result[name] = found.flatten(1)
+        return result
 
     def _quantized(self, quantizer: InputQuantizer, x: Tensor) -> tuple[Tensor, Tensor]:
         if not quantizer.ready:

@@ -22,7 +22,7 @@ from lutkan.ir import (
 )
 from lutkan.numerics.fixed_point import pack_codes
 from lutkan.runtimes import available_runtimes
-from lutkan.tables import BranchSpec, CodedBranch, CodedLayer, CodeGrid, CodeSpec, Spec, coded, compile_codes
+from lutkan.tables import BranchSpec, CodedBranch, CodedLayer, CodeGrid, CodeSpec, Spec, compile_codes, read_coded
 from lutkan.tables.code import integer_features, range_grid, round_layer
 from lutkan.tables.coded import CodeValues, make_code_table
 from lutkan.tables.compile import calibration_rows, compile_network
@@ -430,5 +430,5 @@ def test_tables_hold_the_features_of_their_basis(basis, bits, early):
         grid.low, grid.step, False, found.zero, found.values.astype(np.int16 if fine else np.uint8), None, None,
     )  # fmt: skip
     whole = n_in, 16, basis.size
-    assert coded._unit(table, edges, grid, (), None, whole) == found.scale
-    assert coded._unit(table, edges, CodeGrid(-2.0, 0.3, 4), (), None, whole) is None
+    assert read_coded._unit(table, edges, grid, (), None, whole) == found.scale
+    assert read_coded._unit(table, edges, CodeGrid(-2.0, 0.3, 4), (), None, whole) is None

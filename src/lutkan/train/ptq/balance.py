@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from lutkan.errors import SpecError
 from lutkan.ir import Branch, EdgeBank, NamedFunction
-from lutkan.tables.coded import ScaledBasis
+from lutkan.tables.read_coded import ScaledBasis
 from lutkan.train.ptq.rounding import WeightGrid, peak_grid
 
 __all__ = ["ScaledBasis", "awq", "require_preserving", "smooth"]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from lutkan.errors import SpecError
 from lutkan.ir import Branch, EdgeBank, KANLayer
 from lutkan.tables import CodeGrid, integer_features
-from lutkan.tables.coded import code_features
+from lutkan.tables.code_features import code_features
 
 __all__ = ["BranchView", "LayerView", "lookup"]
 
